@@ -1,0 +1,1 @@
+"""Logged data: the record, the catalog, the readers and writers, and the recorder."""

@@ -1,0 +1,7 @@
+"""One file per format, and the contract they keep.
+
+A reader is a `Reader(recognises, read)`: `recognises(place)` says from the name and the first bytes whether the place
+is of its format, and must not raise; `read(place, name)` returns `Trajectories` or raises DataError that says what is
+wrong, where, and what to do. A reader knows one format and nothing of its siblings; whatever touches HDF5 goes through
+`data/hdf5.py`, which refuses what could reach another file or exhaust the machine.
+"""

@@ -1,0 +1,116 @@
+"""The record every reader yields and everything else consumes: logged episodes laid end to end."""
+
+import hashlib
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+Convention = Literal["gaussian", "tanh_gaussian", "categorical"]
+CONVENTIONS: tuple[str, ...] = ("gaussian", "tanh_gaussian", "categorical")
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """What actions may be: a box of real numbers, or one of `n` choices."""
+
+    shape: tuple[int, ...]
+    low: np.ndarray | None = None  # [A], -inf where unbounded; none for a discrete space
+    high: np.ndarray | None = None
+    n: int | None = None  # number of choices of a discrete space
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether an action is one of `n` choices."""
+        return self.n is not None
+
+
+@dataclass(frozen=True)
+class BehaviourWeights:
+    """The network of the policy that made the log, where the file carries it.
+
+    `arrays` has D4RL's names: fc0/weight [out, in], fc0/bias, ..., last_fc/weight, last_fc/bias and either
+    last_fc_log_std/{weight,bias} (a standard deviation that depends on the state) or log_std [A] (one that does not);
+    observation_mean and observation_variance where the policy standardised what it saw.
+    """
+
+    arrays: dict[str, np.ndarray]
+    nonlinearity: Literal["relu", "tanh"]
+    output_distribution: Convention
+    observation_clip: float | None = None  # after standardisation, in standard deviations
+    observation_epsilon: float = 1e-8  # added to the variance before the square root
+    log_std_bounds: tuple[float, float] | None = None  # a state-dependent log standard deviation is clipped to these
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Logged episodes laid end to end, one row a step; N rows, E episodes.
+
+    The next observation of a step is the row after it, or the episode's final observation for its last row. A
+    truncated step is not an end: its value is bootstrapped. `terminated` alone says that nothing follows.
+    """
+
+    name: str
+    source: str  # the file or directory it was read from
+    observations: np.ndarray  # [N, *O] what the behaviour policy saw
+    actions: np.ndarray  # [N, A] float, or [N] int: what was sampled, before any clipping by the environment
+    rewards: np.ndarray  # [N]
+    behaviour_log_probs: np.ndarray  # [N] natural log of beta(a|s); a density for continuous actions
+    terminated: np.ndarray  # [N] bool
+    truncated: np.ndarray  # [N] bool
+    final_observations: np.ndarray  # [E, *O]
+    episode_starts: np.ndarray  # [E + 1] int64; the last is N
+    action_space: ActionSpace
+    convention: Convention
+    environment: str | None = None
+    pre_squash_actions: np.ndarray | None = None  # [N, A], u with a = tanh(u)
+    policy_versions: np.ndarray | None = None  # [N] age of the behaviour policy
+    behaviour_weights: BehaviourWeights | None = None
+    log_probs_origin: Literal["recorded", "estimated"] = "recorded"
+    notes: tuple[str, ...] = ()  # what the reader mended or assumed, in words
+
+    @property
+    def transitions(self) -> int:
+        """Number of logged steps, N."""
+        return len(self.rewards)
+
+    @property
+    def episodes(self) -> int:
+        """Number of logged episodes, E."""
+        return len(self.episode_starts) - 1
+
+    @property
+    def episode_lengths(self) -> np.ndarray:
+        """Steps of each episode, [E]."""
+        return np.diff(self.episode_starts)
+
+    @property
+    def episode_of_step(self) -> np.ndarray:
+        """Index of the episode that each row belongs to, [N]."""
+        return np.repeat(np.arange(self.episodes), self.episode_lengths)
+
+    @property
+    def episode_returns(self) -> np.ndarray:
+        """Undiscounted return of each episode, [E], in units of reward."""
+        return np.add.reduceat(self.rewards.astype(np.float64), self.episode_starts[:-1])
+
+    def next_observations(self) -> np.ndarray:
+        """The observation after each step, [N, *O]; never one of another episode."""
+        following = np.empty_like(self.observations)
+        following[:-1] = self.observations[1:]
+        following[self.episode_starts[1:] - 1] = self.final_observations
+        return following
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the content, the same whatever the file's format, compression or byte order."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            column = getattr(self, field.name)
+            if not isinstance(column, np.ndarray):
+                continue
+            little_endian = np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<"))
+            digest.update(f"{field.name} {little_endian.dtype.str} {little_endian.shape}".encode())
+            digest.update(little_endian.tobytes())
+        return f"sha256:{digest.hexdigest()}"

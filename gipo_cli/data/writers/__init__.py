@@ -1,0 +1,1 @@
+"""One file per format: write(trajectories, path, ...) refuses to overwrite and leaves nothing half-written."""

@@ -1,0 +1,76 @@
+"""The errors a user can cause, each with the exit code that scripts rely on."""
+
+from difflib import get_close_matches
+from enum import IntEnum
+from typing import Iterable
+
+
+class ExitCode(IntEnum):
+    """What `gipo` returns to the shell."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    DATA = 3
+    GATE = 4
+    DIVERGED = 5
+    BATCH = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class GipoError(Exception):
+    """Something a person can mend: what is wrong and where, and in `hint` what to do about it.
+
+    Only the command line's boundary turns one into text and an exit code; any other exception is our bug and
+    keeps its traceback.
+    """
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SettingError(GipoError):
+    """A flag, a configuration file or a setting is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DataError(GipoError):
+    """A dataset is missing, damaged, unsupported or not to be trusted."""
+
+    exit_code = ExitCode.DATA
+
+
+class RunError(GipoError):
+    """A run directory or a checkpoint is missing, damaged or not the one it claims to be."""
+
+    exit_code = ExitCode.DATA
+
+
+class DivergedError(GipoError):
+    """Training met a number that is not finite."""
+
+    exit_code = ExitCode.DIVERGED
+
+
+class InterruptedRun(GipoError):
+    """A signal stopped the run after it saved a checkpoint."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+    def __init__(self, message: str, hint: str = "", exit_code: ExitCode = ExitCode.INTERRUPTED) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingError:
+    """An error for a name that does not exist, with the nearest one that does."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Choose one of: {', '.join(known)}."
+    return SettingError(f"there is no {kind} '{name}'.", hint)

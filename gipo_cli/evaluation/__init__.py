@@ -1,0 +1,1 @@
+"""What a policy is worth: rollouts in an environment."""

@@ -1,0 +1,1 @@
+"""Action distributions and the networks that produce them."""

@@ -1,0 +1,69 @@
+"""Log-probability, samples and mode of the three conventions that logs speak."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+# The largest float32 below 1. atanh of it is 8.66: an action that float32 rounded to 1 came from beyond that.
+LARGEST_BELOW_ONE = 1 - 2**-24
+
+
+def gaussian_log_prob(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
+    """Log density of a diagonal Gaussian, summed over the dimensions of the action.
+
+        log N(a; mean, std) = -sum((a - mean)^2 / (2 std^2) + log std + log(2 pi) / 2)
+
+    It is the density of the action that was *sampled*; an environment that clips actions does not change it.
+
+    Args:
+        mean: [..., A].
+        log_std: natural log of the standard deviation, [..., A].
+        action: [..., A].
+
+    Returns:
+        Joint log density, [...], in nats; it may be positive.
+    """
+    standardised = (action - mean) * torch.exp(-log_std)
+    return -(0.5 * standardised**2 + log_std + HALF_LOG_TWO_PI).sum(-1)
+
+
+def tanh_gaussian_log_prob(mean: Tensor, log_std: Tensor, pre_squash: Tensor) -> Tensor:
+    """Log density of a = tanh(u), u Gaussian, with the Jacobian of the squashing.
+
+        log p(a) = log N(u) - sum(log(1 - tanh(u)^2)),   log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u))
+
+    Takes u, not a: in float32 tanh(u) is 1 from u = 9.02 on and nothing can be recovered from it.
+
+    Args:
+        mean: of u, [..., A].
+        log_std: of u, [..., A].
+        pre_squash: u, [..., A].
+
+    Returns:
+        Joint log density of a, [...], in nats.
+
+    Source: Haarnoja et al. 2018, arXiv:1812.05905, appendix C; the stable form is rlkit's `TanhNormal`.
+    """
+    log_jacobian = 2 * (math.log(2) - pre_squash - F.softplus(-2 * pre_squash))
+    return gaussian_log_prob(mean, log_std, pre_squash) - log_jacobian.sum(-1)
+
+
+def pre_squash(action: Tensor) -> Tensor:
+    """The u with tanh(u) = a; finite even where float32 has rounded a to 1."""
+    return torch.atanh(action.clamp(-LARGEST_BELOW_ONE, LARGEST_BELOW_ONE))
+
+
+def categorical_log_prob(logits: Tensor, action: Tensor) -> Tensor:
+    """Log probability of the chosen index.
+
+    Args:
+        logits: unnormalised log probabilities, [..., K].
+        action: index of the choice, [...] int64.
+
+    Returns:
+        Log probability, [...]; never positive.
+    """
+    return F.log_softmax(logits, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)

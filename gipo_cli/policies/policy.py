@@ -1,0 +1,142 @@
+"""The policy network: raw observations in, a distribution over actions out."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gipo_cli.policies import distributions
+
+ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """All that is needed to build a policy network before its weights are loaded."""
+
+    distribution: str  # gaussian, tanh_gaussian or categorical
+    observation_size: int
+    action_size: int  # dimensions of a continuous action, choices of a discrete one
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    activation: str = "relu"
+    state_dependent_std: bool = True
+    log_std_bounds: tuple[float, float] = (-20.0, 2.0)
+    observation_clip: float = math.inf  # after standardisation
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PolicySpec":
+        """The spec that `asdict` wrote, with JSON's lists back to tuples and null back to infinity."""
+        values = dict(values)
+        values["hidden_sizes"] = tuple(values["hidden_sizes"])
+        values["log_std_bounds"] = tuple(values["log_std_bounds"])
+        clip = values["observation_clip"]
+        values["observation_clip"] = math.inf if clip is None else clip
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, where infinity is null."""
+        values = asdict(self)
+        if math.isinf(self.observation_clip):
+            values["observation_clip"] = None
+        return values
+
+
+class Policy(nn.Module):
+    """An MLP whose `log_prob` speaks the log's own convention.
+
+    The observation is standardised inside, (o - observation_mean) / observation_scale, so a saved policy acts on raw
+    observations. `head_parameters(observation)` gives mean and log_std [B, A], or the logits [B, K] of a categorical.
+    Parameter names are D4RL's with dots: fc0.weight, ..., last_fc.weight, last_fc_log_std.weight or log_std.
+    """
+
+    observation_mean: Tensor
+    observation_scale: Tensor
+
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.is_discrete = spec.distribution == "categorical"
+        sizes = (spec.observation_size, *spec.hidden_sizes)
+        for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            self.add_module(f"fc{i}", nn.Linear(fan_in, fan_out))
+        self.last_fc = nn.Linear(sizes[-1], spec.action_size)
+        if not self.is_discrete:
+            if spec.state_dependent_std:
+                self.last_fc_log_std = nn.Linear(sizes[-1], spec.action_size)
+            else:
+                self.log_std = nn.Parameter(torch.full((spec.action_size,), -0.5))
+        self.register_buffer("observation_mean", torch.zeros(spec.observation_size))
+        self.register_buffer("observation_scale", torch.ones(spec.observation_size))
+
+    def _features(self, observation: Tensor) -> Tensor:
+        clip = self.spec.observation_clip
+        hidden = (observation - self.observation_mean) / self.observation_scale
+        hidden = hidden if math.isinf(clip) else hidden.clamp(-clip, clip)
+        activation = ACTIVATIONS[self.spec.activation]
+        for i in range(len(self.spec.hidden_sizes)):
+            layer = getattr(self, f"fc{i}")
+            hidden = activation(F.linear(hidden, layer.weight, layer.bias))
+        return hidden
+
+    def logits(self, observation: Tensor) -> Tensor:
+        """Unnormalised log probabilities of a categorical policy, [B, K]."""
+        return self.last_fc(self._features(observation))
+
+    def mean_and_log_std(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, each [B, A]; of the pre-squash action where the policy squashes."""
+        hidden = self._features(observation)
+        mean = self.last_fc(hidden)
+        low, high = self.spec.log_std_bounds
+        log_std = self.last_fc_log_std(hidden) if self.spec.state_dependent_std else self.log_std.expand_as(mean)
+        return mean, log_std.clamp(low, high)
+
+    def log_prob(self, observation: Tensor, action: Tensor, pre_squash: Tensor | None = None) -> Tensor:
+        """Natural log of pi(a|s), one value a row.
+
+        Args:
+            observation: raw, [B, O].
+            action: as logged, [B, A] float or [B] int64.
+            pre_squash: u with action = tanh(u), [B, A]; recovered from the action where it was not logged, which is
+                inexact for actions that float32 rounded towards 1.
+
+        Returns:
+            [B], in nats; a density, which may be positive, for continuous actions.
+        """
+        if self.is_discrete:
+            return distributions.categorical_log_prob(self.logits(observation), action)
+        mean, log_std = self.mean_and_log_std(observation)
+        if self.spec.distribution == "gaussian":
+            return distributions.gaussian_log_prob(mean, log_std, action)
+        if pre_squash is None:
+            pre_squash = distributions.pre_squash(action)
+        return distributions.tanh_gaussian_log_prob(mean, log_std, pre_squash)
+
+    @torch.no_grad()
+    def sample(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """An action of each row, its log probability, and the pre-squash action of a squashed policy (else none).
+
+        Returns:
+            action [B, A] or [B], log_prob [B], pre_squash [B, A] or none.
+        """
+        if self.is_discrete:
+            logits = self.logits(observation)
+            action = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(-1)
+            return action, distributions.categorical_log_prob(logits, action), None
+        mean, log_std = self.mean_and_log_std(observation)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        drawn = mean + log_std.exp() * noise
+        if self.spec.distribution == "gaussian":
+            return drawn, distributions.gaussian_log_prob(mean, log_std, drawn), None
+        return torch.tanh(drawn), distributions.tanh_gaussian_log_prob(mean, log_std, drawn), drawn
+
+    @torch.no_grad()
+    def mode(self, observation: Tensor) -> Tensor:
+        """The action of the distribution's mean (tanh of the mean where squashed) or the likeliest choice."""
+        if self.is_discrete:
+            return self.logits(observation).argmax(-1)
+        mean, _ = self.mean_and_log_std(observation)
+        return mean if self.spec.distribution == "gaussian" else torch.tanh(mean)

@@ -1,0 +1,65 @@
+"""The table of contents: what there is, by name, and the place where each thing is.
+
+A new objective, file format or command is one file and one line here. Places are strings so that `gipo --help` and
+`gipo datasets list` load nothing heavy; a test loads every one of them.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from gipo_cli.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Names of one kind of thing, and where each is defined."""
+
+    kind: str
+    places: dict[str, str]  # name -> "module:attribute"
+
+    def load(self, name: str) -> Any:
+        """Import and return what is registered under `name`.
+
+        Raises:
+            SettingError: the name is unknown; the nearest one is suggested.
+        """
+        if name not in self.places:
+            raise unknown_name(self.kind, name, self.places)
+        module, _, attribute = self.places[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+
+COMMANDS = Registry(
+    "command",
+    {
+        "train": "gipo_cli.commands.train:train",
+        "inspect-weights": "gipo_cli.commands.inspect_weights:inspect_weights",
+        "evaluate": "gipo_cli.commands.evaluate:evaluate",
+        "objectives": "gipo_cli.commands.objectives:objectives",
+        "datasets list": "gipo_cli.commands.datasets_list:datasets_list",
+        "datasets info": "gipo_cli.commands.datasets_info:datasets_info",
+        "datasets record": "gipo_cli.commands.datasets_record:datasets_record",
+    },
+)
+
+# Asked in this order; the first whose `recognises(place)` is true reads the file.
+READERS = Registry(
+    "file format",
+    {
+        "d4rl": "gipo_cli.data.readers.d4rl:D4RL",
+        "minari": "gipo_cli.data.readers.minari:MINARI",
+    },
+)
+
+WRITERS = Registry("file format to write", {"d4rl": "gipo_cli.data.writers.d4rl:write"})
+
+OBJECTIVES = Registry(
+    "objective",
+    {
+        "gipo": "gipo_cli.objectives.gipo:gipo",
+        "ppo-clip": "gipo_cli.objectives.ppo_clip:ppo_clip",
+        "sapo": "gipo_cli.objectives.sapo:sapo",
+        "no-clip": "gipo_cli.objectives.no_clip:no_clip",
+    },
+)

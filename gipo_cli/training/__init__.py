@@ -1,0 +1,1 @@
+"""Warm start, the loop and its checkpoints."""
