@@ -5,3 +5,17 @@ is of its format, and must not raise; `read(place, name)` returns `Trajectories`
 wrong, where, and what to do. A reader knows one format and nothing of its siblings; whatever touches HDF5 goes through
 `data/hdf5.py`, which refuses what could reach another file or exhaust the machine.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gipo_cli.data.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one format is told from others, and read."""
+
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, str], Trajectories]

@@ -1,0 +1,264 @@
+"""The default advantage: fitted so that logged paths add up under an improved policy, whatever actions chance took."""
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gipo_cli.advantages.centring import Centring, centring
+from gipo_cli.errors import DivergedError
+from gipo_cli.policies.policy import Policy
+from gipo_cli.training.order import generator
+from gipo_cli.training.samples import Samples
+
+WIDTH = 128
+LEARNING_RATE = 1e-3
+AVERAGING = 0.01  # of the target networks, an update
+SEGMENTS = 32  # stretches of the log in a batch ...
+SEGMENT_STEPS = 32  # ... and steps in each
+START_FIT_STEPS = 500  # updates that fit the first value function to discounted returns
+# The improved policy's step away from beta grows from 0 to all of it between these shares of the updates.
+IMPROVEMENT_FROM, IMPROVEMENT_UNTIL = 0.25, 0.45
+LARGEST_GRADIENT = 10.0
+WEIGHTS, ROWS = 21, 22  # purposes of random numbers
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Advantages of the log, and how far they hold on episodes that never trained them.
+
+    `explained` is the share of the unexplained return of held-out paths, sum gamma^k r_k + gamma^n V(s_n) - V(s_0)
+    over SEGMENT_STEPS steps, that the advantages of their actions explain: 0 nothing, 1 all of it.
+    """
+
+    advantage: Tensor  # [N], in units of reward; mean 0 under beta in every state
+    explained: float  # on held-out episodes
+    explained_held_in: float
+
+
+class _Network(nn.Module):
+    """Two hidden layers with layer normalisation; the last layer starts at 0, so the first estimate is nothing."""
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(fan_in, WIDTH), nn.LayerNorm(WIDTH), nn.ReLU(),
+            nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(WIDTH, fan_out)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(self.body(features))
+
+
+class _Critic:
+    """V and the head of A, their slow copies, and the units that both are measured in."""
+
+    def __init__(self, samples: Samples, beta: Policy, discount: float, seed: int) -> None:
+        self.samples, self.discount = samples, discount
+        held_in = samples.observation[samples.held_in_rows]
+        self.mean, self.std = held_in.mean(0), held_in.std(0) + 1e-6
+        self.features = self._standardise(samples.observation)
+        self.next_features = self._standardise(samples.next_observation)
+        self.centring: Centring = centring(beta, samples)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator(seed, WEIGHTS))))
+            self.value_network = _Network(held_in.shape[-1], 1).to(samples.device)
+            self.head_network = _Network(held_in.shape[-1], self.centring.head_size).to(samples.device)
+        self.returns = discounted_returns(samples, discount)
+        held_in_returns = self.returns[samples.held_in_rows]
+        self.value_mean, self.value_std = held_in_returns.mean(), held_in_returns.std() + 1e-6
+        # The unit of an advantage: rewards where they vary, else one step's share of what values vary by.
+        self.unit = torch.maximum(samples.reward.std(), (1 - discount) * self.value_std)
+        self.slow_value = copy.deepcopy(self.value_network)
+        self.slow_head = copy.deepcopy(self.head_network)
+        self.temperature = torch.ones((), device=samples.device)
+
+    def _standardise(self, observation: Tensor) -> Tensor:
+        return ((observation - self.mean) / self.std).clamp(-8, 8)
+
+    def value(self, network: nn.Module, features: Tensor) -> Tensor:
+        """V, [...], in units of reward."""
+        return network(features).squeeze(-1) * self.value_std + self.value_mean
+
+    def improved_advantage(self, rows: Tensor, improvement: float) -> Tensor:
+        """Advantage over the improved policy's usual action, [...]."""
+        head = self.head_network(self.features[rows])
+        advantage = self.centring.advantage(head, rows)
+        if improvement > 0:
+            with torch.no_grad():
+                guide = improvement * self.slow_head(self.features[rows])
+            advantage = advantage - self.centring.gain(head, rows, self.temperature, guide)
+        return advantage * self.unit
+
+    def path_returns(self, rows: Tensor, advantage: Tensor) -> Tensor:
+        """sum_k gamma^k (r_k - A_k) + gamma^n V(s_n) from every row of segments [S, T] to the segment's end, [S, T].
+
+        A path that ends with its episode stops there; V is added at the end of a path unless it terminated.
+        """
+        samples = self.samples
+        length = rows.shape[1]
+        ends = samples.episode_end[rows].clone()
+        ends[:, -1] = True
+        with torch.no_grad():
+            rest = torch.zeros_like(samples.reward[rows])
+            open_end = ends & ~samples.terminated[rows]
+            rest[open_end] = self.value(self.slow_value, self.next_features[rows[open_end]])
+        step = torch.arange(length, device=rows.device)
+        ahead = step[None, :] - step[:, None]
+        discounts = self.discount ** ahead.clamp_min(0) * (ahead >= 0)
+        episode = samples.episode[rows]
+        same_episode = episode[:, :, None] == episode[:, None, :]
+        amounts = samples.reward[rows] - advantage + self.discount * rest
+        return ((discounts * same_episode) * amounts[:, None, :]).sum(-1)
+
+
+def estimate(
+    samples: Samples,
+    beta: Policy,
+    *,
+    discount: float,
+    improvement_kl: float,
+    updates: int,
+    seed: int,
+    progress: Callable[[str, int], AbstractContextManager[Callable[..., None]]],
+) -> Estimate:
+    """Fit A and V so that every logged path adds up, and return A of the logged actions, centred under beta.
+
+        sum_{k<n} gamma^k (r_k - A(s_k, a_k)) + gamma^n V(s_n) = V(s_0)
+
+    With A centred under a policy pi the identity holds, where the environment is deterministic, for any actions: V is
+    then V of pi, though beta chose the actions, and no importance weight appears. pi is the improved policy that A
+    itself implies, beta moved along A until E[KL(beta || pi)] is about `improvement_kl`; V and A so look ahead to a
+    better policy than beta, as an expectile critic does, but stay on beta's actions. Subtracting the later actions'
+    advantages takes their noise out of the return. In a stochastic environment the luck of transitions stays in, as
+    noise with mean 0 given state and action.
+
+    The mistake to avoid: training a policy on A centred under pi. What a sample is worth to the policy gradient is
+    its advantage over beta's usual action; that is what is returned.
+
+    Args:
+        samples: the log.
+        beta: the behaviour policy, or the policy that stands for it.
+        discount: gamma, below 1.
+        improvement_kl: nats; 0 centres under beta itself and gives V and A of beta.
+        updates: gradient steps.
+        seed: of the networks and of the order of segments.
+        progress: shows how far the fit is.
+
+    Raises:
+        DivergedError: the loss was not finite.
+
+    Source: direct advantage estimation, Pan et al. 2022 (arXiv:2109.06093), and its off-policy form, Pan and
+    Schoelkopf 2024 (arXiv:2402.12874); centring under the implied improved policy, in closed form, is ours.
+    """
+    critic = _Critic(samples, beta, discount, seed)
+    _fit_first_value(critic, generator(seed, ROWS, 0))
+    learned = [*critic.value_network.parameters(), *critic.head_network.parameters()]
+    slow = [*critic.slow_value.parameters(), *critic.slow_head.parameters()]
+    optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
+    rows_generator = generator(seed, ROWS, 1)
+    length = min(SEGMENT_STEPS, len(samples.reward))
+    with progress("advantages", updates) as advance:
+        for update in range(updates):
+            share = update / updates
+            improvement = min(1.0, max(0.0, (share - IMPROVEMENT_FROM) / (IMPROVEMENT_UNTIL - IMPROVEMENT_FROM)))
+            if improvement_kl == 0:
+                improvement = 0.0
+            for group in optimizer.param_groups:
+                group["lr"] = LEARNING_RATE * min(1.0, 1 + math.cos(math.pi * share)) + 1e-6
+            first = torch.randint(len(samples.reward) - length + 1, (SEGMENTS, 1), generator=rows_generator)
+            rows = (first + torch.arange(length)).to(samples.device)
+            _steer_temperature(critic, rows, improvement_kl)
+            advantage = critic.improved_advantage(rows, improvement)
+            gap = critic.path_returns(rows, advantage) - critic.value(critic.value_network, critic.features[rows])
+            held_in = ~samples.held_out[rows]
+            loss = ((gap / critic.unit).square() * held_in).sum() / held_in.sum().clamp_min(1)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(learned, LARGEST_GRADIENT)
+            optimizer.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(slow, learned, AVERAGING)
+            advance(1)
+    return _score(critic, loss)
+
+
+@torch.no_grad()
+def _steer_temperature(critic: _Critic, rows: Tensor, improvement_kl: float) -> None:
+    """KL(beta || pi) is spread / (2 temperature^2) to second order: follow the temperature that makes it the target."""
+    if improvement_kl == 0:
+        return
+    spread = critic.centring.spread(critic.slow_head(critic.features[rows]), rows).mean()
+    wanted = (spread / (2 * improvement_kl)).sqrt()
+    critic.temperature.lerp_(wanted, 0.01).clamp_min_(1e-6)
+
+
+def _fit_first_value(critic: _Critic, rows_generator: torch.Generator) -> None:
+    """Begin V at the discounted return of the log, so the bootstrap is right to first order from the start."""
+    samples = critic.samples
+    optimizer = torch.optim.Adam(critic.value_network.parameters(), lr=LEARNING_RATE, fused=True)
+    held_in = samples.held_in_rows
+    for _ in range(START_FIT_STEPS):
+        rows = held_in[torch.randint(len(held_in), (1024,), generator=rows_generator).to(held_in.device)]
+        gap = critic.value(critic.value_network, critic.features[rows]) - critic.returns[rows]
+        loss = (gap / critic.value_std).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    critic.slow_value.load_state_dict(critic.value_network.state_dict())
+
+
+@torch.no_grad()
+def _score(critic: _Critic, loss: Tensor) -> Estimate:
+    samples = critic.samples
+    if not torch.isfinite(loss):
+        raise DivergedError(
+            "the advantages did not stay finite.",
+            "Look at the rewards with `gipo datasets info`, or lower --set discount=0.99.",
+        )
+    every_row = torch.arange(len(samples.reward), device=samples.device)
+    heads = torch.cat([critic.head_network(critic.features[rows]) for rows in every_row.split(65536)])
+    advantage = critic.centring.advantage(heads, every_row) * critic.unit
+    return Estimate(advantage, *(_explained(critic, held_out) for held_out in (True, False)))
+
+
+def _explained(critic: _Critic, held_out: bool) -> float:
+    """Share of the held-out (or held-in) paths' unexplained return that A explains; below 0 it makes them worse."""
+    samples = critic.samples
+    length = min(SEGMENT_STEPS, len(samples.reward))
+    first = torch.arange(0, len(samples.reward) - length + 1, length, device=samples.device)
+    with_advantage = without = torch.zeros((), device=samples.device)
+    for chunk in first.split(1024):
+        rows = chunk[:, None] + torch.arange(length, device=samples.device)
+        counted = samples.held_out[rows] == held_out
+        value = critic.value(critic.value_network, critic.features[rows])
+        advantage = critic.improved_advantage(rows, 1.0)
+        gap = critic.path_returns(rows, advantage) - value
+        gap_without = critic.path_returns(rows, torch.zeros_like(advantage)) - value
+        with_advantage = with_advantage + gap[counted].square().sum()
+        without = without + gap_without[counted].square().sum()
+    return (1 - with_advantage / without.clamp_min(1e-12)).item()
+
+
+def discounted_returns(samples: Samples, discount: float) -> Tensor:
+    """sum_k gamma^k r_k to the end of each row's episode, [N].
+
+    An episode that was cut goes on as if the mean reward of the log were paid for ever: right for no state, but of
+    the right size to begin with.
+    """
+    reward = samples.reward.double().cpu().numpy()
+    last = samples.episode_end.cpu().numpy()
+    terminated = samples.terminated.cpu().numpy()
+    rest = reward.mean() / (1 - discount)
+    returns = reward.copy()
+    for step in range(len(reward) - 1, -1, -1):
+        following = (0.0 if terminated[step] else rest) if last[step] else returns[step + 1]
+        returns[step] += discount * following
+    return torch.as_tensor(returns, dtype=torch.float32, device=samples.device)

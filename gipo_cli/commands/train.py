@@ -1,0 +1,316 @@
+"""`gipo train`: a log in, a run directory with a policy out."""
+
+import platform
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gipo_cli import __version__
+from gipo_cli.config import TrainConfig, from_values
+from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError
+
+if TYPE_CHECKING:
+    from gipo_cli.data.checks import Finding
+    from gipo_cli.data.trajectories import Trajectories
+    from gipo_cli.runs import RunDirectory
+
+DEFAULTS = {name: field.default for name, field in TrainConfig.__dataclass_fields__.items()}
+STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted"}
+DATASET_KEYS = ("name", "fingerprint", "transitions", "episodes", "log_probs", "environment", "mean_return")
+
+
+def train(
+    dataset: Annotated[
+        str | None, typer.Option(help="A catalog name (gipo datasets list), a path, or minari:ID.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory to make; never overwritten. [default: runs/DATASET]")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="See `gipo objectives`. [default: gipo]")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Short for --set sigma=X. [default: 1.0]")] = None,
+    steps: Annotated[int | None, typer.Option(help=f"Updates of the policy. [default: {DEFAULTS['steps']}]")] = None,
+    kl_target: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Nats of KL(behaviour || policy) to steer to; 0: no anchor. [default: {DEFAULTS['kl_target']}]"
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random. [default: 0]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from this run, checkpoint or policy file.", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the objective or of config.toml.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Read settings from a TOML file; flags win over it.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Continue a run from its newest whole checkpoint.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
+) -> None:
+    """Train a policy on a log alone, and say how far it can be trusted."""
+    flags = {
+        "dataset": dataset, "objective": objective, "steps": steps, "kl_target": kl_target, "seed": seed,
+        "device": device, "init": init,
+    }  # fmt: skip
+    flags = {name: value for name, value in flags.items() if value is not None}
+    assignments = [*(set_ or []), *([f"sigma={sigma}"] if sigma is not None else [])]
+    if resume is not None:
+        _refuse_changes({**flags, "set": assignments or None, "config": config, "out": out})
+    settled = _settle(config, flags, assignments) if resume is None else _settings_of_run(resume)
+    if resume is not None and device is not None:
+        settled = replace(settled, device=device)
+
+    from gipo_cli.data import catalog
+    from gipo_cli.registry import OBJECTIVES
+    from gipo_cli.rendering import terminal
+    from gipo_cli.runs import RunDirectory
+    from gipo_cli.training.device import choose_device
+    from gipo_cli.training.loop import fit
+
+    objective_function = OBJECTIVES.load(settled.objective)
+    chosen_device = choose_device(settled.device)
+    log, findings = catalog.load_checked(settled.dataset)
+    for finding in findings:
+        terminal.note(f"warning: {finding.meaning}")
+    place = resume or out or Path("runs") / log.name
+    if dry_run:
+        RunDirectory.refuse_occupied(place)
+        _show_plan(settled, log, place, str(chosen_device), as_json=json)
+        return
+    run = RunDirectory.open(place) if resume is not None else RunDirectory.create(place)
+    with run:
+        if resume is None:
+            run.write_config(settled.to_dict())
+            run.update(**_facts(settled, log, findings))
+        else:
+            _require_same_log(run, log)
+        run.update(status="running", device=str(chosen_device), command=sys.argv)
+        watch = _Watch(quiet)
+        try:
+            trained = fit(settled, objective_function, log, run, chosen_device, watch.phase)
+        except GipoError as error:
+            run.update(status=STATUS.get(type(error), "failed"), error=error.message)
+            raise
+        summary = _summary(settled, run, trained.facts, time.monotonic() - watch.began)
+        # The record keeps its own, fuller account of the dataset.
+        run.update(**{**summary, "dataset": run.record()["dataset"]})
+    if json:
+        terminal.json_document(summary)
+    else:
+        _print_summary(summary)
+
+
+def _settle(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> TrainConfig:
+    """File, then flags, then --set; the objective's settings are checked and filled in."""
+    from gipo_cli.objectives.settings import resolve, settings_of
+    from gipo_cli.registry import OBJECTIVES
+
+    values = _read_toml(config) if config else {}
+    values.update(flags)
+    objective = values.get("objective", DEFAULTS["objective"])
+    function = OBJECTIVES.load(objective)
+    given = values.pop("settings", {}) | {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingError(f"--set {assignment!r} has no value.", "Write --set NAME=VALUE, as in --set sigma=0.5.")
+        if name in DEFAULTS and name not in settings_of(function):
+            values[name] = _toml_value(value)
+        else:
+            given[name] = value
+    values["settings"] = resolve(objective, function, given)
+    source = str(config) if config else "gipo train"
+    settled = from_values(values, source)
+    return replace(settled, dataset=_lasting_name(settled.dataset))
+
+
+def _lasting_name(dataset: str) -> str:
+    """A path is made absolute, so that config.toml repeats the run from any directory."""
+    return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
+
+
+def _toml_value(text: str) -> Any:
+    """What a value on the command line means: as TOML reads it, or the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingError(f"--config: {path} cannot be read ({reason}).") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"--config: {path} is not TOML ({error}).") from error
+
+
+def _refuse_changes(given: dict[str, Any]) -> None:
+    changed = [name for name, value in given.items() if value is not None and name != "device"]
+    if changed:
+        raise SettingError(
+            f"--resume takes every setting from the run; --{changed[0].replace('_', '-')} cannot be given with it.",
+            "A run with other settings is a new run: give it its own --out.",
+        )
+
+
+def _settings_of_run(place: Path) -> TrainConfig:
+    from gipo_cli.runs import RunDirectory
+
+    return from_values(RunDirectory.open(place).read_config(), str(place / "config.toml"))
+
+
+def _facts(config: TrainConfig, log: "Trajectories", findings: "Sequence[Finding]") -> dict[str, Any]:
+    """What run.json says about the log and the software, for whoever reads it later."""
+    from importlib.metadata import version
+
+    packages = ("torch", "numpy", "h5py", "gymnasium", "safetensors")
+    return {
+        "run_version": 1,
+        "dataset": {
+            "name": log.name,
+            "source": log.source,
+            "fingerprint": log.fingerprint,
+            "transitions": log.transitions,
+            "episodes": log.episodes,
+            "mean_return": float(log.episode_returns.mean()),
+            "environment": log.environment,
+            "convention": log.convention,
+            "log_probs": log.log_probs_origin,
+            "notes": list(log.notes),
+        },
+        "warnings": [{"name": f.name, "value": f.value, "meaning": f.meaning} for f in findings],
+        "objective": config.objective,
+        "settings": config.settings,
+        "seed": config.seed,
+        "versions": {"gipo": __version__, "python": platform.python_version()} | {p: version(p) for p in packages},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
+    recorded = run.record().get("dataset", {}).get("fingerprint")
+    if recorded != log.fingerprint:
+        raise RunError(
+            f"{run.path} was trained on another log: its {log.name} had fingerprint {recorded}, this one {log.fingerprint}.",
+            "Bring back the log that the run began with, or start a new run with --out.",
+        )
+
+
+def _summary(config: TrainConfig, run: "RunDirectory", facts: dict[str, Any], seconds: float) -> dict[str, Any]:
+    dataset, final = run.record()["dataset"], run.metrics()[-1]
+    return {
+        "run": str(run.path),
+        "status": "finished",
+        "dataset": {name: dataset[name] for name in DATASET_KEYS},
+        "objective": config.objective,
+        "settings": config.settings,
+        "steps": final["step"],
+        "seconds": round(seconds, 1),
+        **facts,
+        "held_out": final["held_out"],
+    }
+
+
+def _show_plan(config: TrainConfig, log: "Trajectories", place: Path, device: str, as_json: bool) -> None:
+    from gipo_cli.rendering import terminal
+
+    plan = {
+        "run": str(place),
+        "status": "dry run",
+        "device": device,
+        "dataset": {
+            "name": log.name, "fingerprint": log.fingerprint, "transitions": log.transitions,
+            "episodes": log.episodes, "log_probs": log.log_probs_origin,
+        },
+        "config": config.to_dict(),
+    }  # fmt: skip
+    if as_json:
+        terminal.json_document(plan)
+        return
+    terminal.line(f"Would train on {log.name} ({log.transitions:,} steps, {log.episodes:,} episodes) into {place}.")
+    settings = {**config.to_dict(), **config.settings}
+    del settings["settings"]
+    terminal.table("", ["setting", "value"], [[name, str(value)] for name, value in settings.items()])
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    from gipo_cli.rendering import terminal
+
+    dataset, held_out, start = summary["dataset"], summary["held_out"], summary["warm_start"]
+    settings = ", ".join(f"{name} {value:g}" for name, value in summary["settings"].items())
+    rows = [
+        ["log", f"{dataset['name']}: {dataset['transitions']:,} steps, {dataset['episodes']:,} episodes"],
+        ["behaviour", f"mean return {dataset['mean_return']:,.0f}, log-probs {dataset['log_probs']}"],
+        ["objective", f"{summary['objective']} ({settings or 'no settings'})"],
+        ["started from", f"{start['kind']}, {start['kl']:.3f} nats from behaviour"],
+        ["advantages", f"explain {summary['critic']['explained']:.0%} of what held-out returns left open"],
+        ["policy", f"{summary['steps']:,} updates, {summary['seconds']:,.0f} s in all"],
+        ["held out: ESS", f"{held_out['ess_fraction']:.0%} of the steps count"],
+        ["held out: KL", f"{held_out['kl']:.2f} nats from behaviour"],
+        ["held out: surrogate", f"{held_out['surrogate']:+.2f} standard deviations of the advantage"],
+    ]
+    terminal.table("", ["", summary["run"]], rows)
+    terminal.line("")
+    terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
+    if dataset["environment"]:
+        terminal.line("Worth it?     ", (f"gipo evaluate {summary['run']}", "bold"), f"   ({dataset['environment']})")
+
+
+class _Watch:
+    """Shows phases: a bar on a terminal, one line per report elsewhere, nothing when quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.began = time.monotonic()
+
+    @contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Callable[..., None]]:
+        """Show one phase of `total` updates; the function yielded takes updates done and figures to show."""
+        from gipo_cli.rendering import terminal
+
+        if self.quiet:
+            yield lambda n=1, **figures: None
+        elif terminal.is_terminal(sys.stderr):
+            with terminal.progress(name, total) as advance:
+                yield advance
+        else:
+            yield _Lines(name, total).advance
+
+
+class _Lines:
+    """Progress as lines: one for each report, and one each quarter of a phase that reports nothing."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total, self.done = name, total, 0
+        self.began = time.monotonic()
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        """Count updates; say so when there are figures, or at a quarter of the way."""
+        before, self.done = self.done, self.done + n
+        quarter = max(1, self.total // 4)
+        if not figures and (self.name == "policy" or before // quarter == self.done // quarter):
+            return
+        from gipo_cli.rendering import terminal
+
+        rate = self.done / max(time.monotonic() - self.began, 1e-9)
+        shown = "".join(f"  {name} {value:.4g}" for name, value in figures.items())
+        terminal.note(
+            f"{self.name} {self.done}/{self.total}{shown}  {rate:.0f}/s  {(self.total - self.done) / rate:.0f} s left"
+        )

@@ -1,0 +1,90 @@
+"""What a training run is told: one frozen record, written to config.toml and read back by `--config`.
+
+Standard library only, so that `gipo --help` stays light.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from gipo_cli.errors import SettingError, unknown_name
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. Every default was chosen once, for all logs; `examples/studies` holds what it rests on."""
+
+    dataset: str
+    objective: str = "gipo"
+    settings: dict[str, float] = field(default_factory=dict)  # of the objective; what is not named keeps its default
+    seed: int = 0
+    device: str = "auto"
+    init: str = ""  # a run, checkpoint or policy file to start from instead of the behaviour policy
+    held_out_fraction: float = 0.1  # share of the episodes that never trains anything
+
+    discount: float = 0.997  # gamma; a fall 300 steps ahead still counts
+    critic_steps: int = 4000  # updates of the value function and the advantages
+    improvement_kl: float = 0.5  # nats from beta to the improved policy that values look ahead to; 0 values beta
+
+    steps: int = 2000  # updates of the policy
+    batch_size: int = 1024
+    learning_rate: float = 1e-4
+    max_gradient_norm: float = 1.0
+    kl_target: float = 0.5  # nats of KL(beta || pi) that the anchor steers to; 0 switches the anchor off
+
+    hidden_sizes: tuple[int, ...] = (256, 256)  # of a cloned policy; a loaded one keeps its own shape
+    activation: str = "relu"
+    clone_steps: int = 12000  # at most; cloning stops when held-out log-likelihood does
+
+    report_every: int = 100
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with, before anything is read or written."""
+        above_zero = ("steps", "batch_size", "learning_rate", "max_gradient_norm", "clone_steps", "critic_steps")
+        for name in (*above_zero, "report_every", "checkpoint_every"):
+            _require(name, getattr(self, name), lambda value: value > 0, "above 0")
+        _require("kl_target", self.kl_target, lambda value: value >= 0, "0 (no anchor) or above")
+        _require("improvement_kl", self.improvement_kl, lambda value: value >= 0, "0 (beta's own values) or above")
+        _require("discount", self.discount, lambda value: 0 <= value < 1, "of 0 or above and below 1")
+        _require("seed", self.seed, lambda value: 0 <= value < 2**63, "0 or above")
+        _require("held_out_fraction", self.held_out_fraction, lambda value: 0 < value < 1, "between 0 and 1")
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise SettingError(f"hidden_sizes is {list(self.hidden_sizes)}; expected widths of 1 or more.")
+        if self.activation not in ("relu", "tanh"):
+            raise unknown_name("activation", self.activation, ("relu", "tanh"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as config.toml holds them."""
+        values = dataclasses.asdict(self)
+        values["hidden_sizes"] = list(self.hidden_sizes)
+        return values
+
+
+def from_values(values: dict[str, Any], source: str) -> TrainConfig:
+    """Build a configuration from what a user wrote; a wrong name or type is named, with the nearest right one.
+
+    Raises:
+        SettingError: an unknown name, a value of the wrong type, or one out of its range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    known = [item.name for item in dataclasses.fields(TrainConfig)]
+    for name in values:
+        if name not in known:
+            error = unknown_name("setting", name, known)
+            raise SettingError(f"{source}: {error.message}", error.hint)
+    if "dataset" not in values:
+        raise SettingError(f"{source}: no dataset is named.", "Try: gipo train --dataset hopper-medium")
+    try:
+        return TypeAdapter(TrainConfig).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingError(f"{source}: {where} is {first['input']!r}; {first['msg'].lower()}.") from error
+
+
+def _require(name: str, value: float, holds: Any, expected: str) -> None:
+    if not math.isfinite(value) or not holds(value):
+        raise SettingError(f"{name} is {value}; expected a number {expected}.")

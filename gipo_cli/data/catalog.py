@@ -1,0 +1,91 @@
+"""What `--dataset` means: a name in the catalog, a path, or minari:ID."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gipo_cli.errors import DataError, unknown_name
+from gipo_cli.registry import READERS
+
+if TYPE_CHECKING:
+    from gipo_cli.data.checks import Finding
+    from gipo_cli.data.trajectories import Trajectories
+
+PACKAGE = Path(__file__).parent.parent
+# A checkout has the logs beside the package, a wheel inside it.
+PLACES = (PACKAGE.parent / "datasets", PACKAGE / "bundled", )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bundled log."""
+
+    name: str
+    file: str
+    environment: str
+    about: str
+
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "hopper-medium",
+            "hopper-medium.hdf5",
+            "Hopper-v5",
+            "200k steps of a SAC policy after 130k steps of training",
+        ),
+    )
+}
+
+
+def locate(dataset: str) -> tuple[Path, str]:
+    """The place of a dataset and the name it goes by.
+
+    Raises:
+        SettingError: neither a name of the catalog nor a path that exists.
+        DataError: a path that is missing, or a bundled file that is.
+    """
+    if dataset in ENTRIES:
+        return _bundled(ENTRIES[dataset]), dataset
+    if dataset.startswith("minari:"):
+        from gipo_cli.data.readers.minari import place_of
+
+        identifier = dataset.removeprefix("minari:")
+        return place_of(identifier), identifier.replace("/", "-")
+    path = Path(dataset).expanduser()
+    if path.exists():
+        return path, path.stem or path.name
+    if "/" in dataset or path.suffix:
+        raise DataError(f"there is no file {dataset}.", "`gipo datasets list` shows what is bundled.")
+    raise unknown_name("dataset", dataset, ENTRIES)
+
+
+def _bundled(entry: Entry) -> Path:
+    for place in PLACES:
+        if (place / entry.file).is_file():
+            return place / entry.file
+    raise DataError(f"the bundled log {entry.file} is missing from this installation.", "Install gipo again.")
+
+
+def load(dataset: str) -> "Trajectories":
+    """Read a dataset, whatever its format, unchecked.
+
+    Raises:
+        SettingError, DataError: as `locate`; or the file is of no known format, damaged or refused.
+    """
+    place, name = locate(dataset)
+    for format_name in READERS.places:
+        reader = READERS.load(format_name)
+        if reader.recognises(place):
+            return reader.read(place, name)
+    what = "is a directory with no Minari dataset in it" if place.is_dir() else "is not an HDF5 file"
+    raise DataError(f"{place} {what}.", f"Formats that can be read: {', '.join(READERS.places)}.")
+
+
+def load_checked(dataset: str) -> "tuple[Trajectories, list[Finding]]":
+    """Read a dataset and refuse one that cannot be trained on; what is merely doubtful comes with it."""
+    from gipo_cli.data.checks import check
+
+    log = load(dataset)
+    return log, check(log)

@@ -1,0 +1,124 @@
+"""HDF5 from strangers: opened and read so that nothing in a file reaches another one or exhausts the machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from gipo_cli.errors import DataError
+
+LARGEST_COLUMN = 8 * 2**30  # bytes
+# gzip makes at most about 1000 bytes of one: a column that claims more per byte of its file is no data.
+LARGEST_EXPANSION = 1100
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(place: Path) -> bool:
+    """Whether a file begins as HDF5 does."""
+    try:
+        with place.open("rb") as file:
+            return file.read(len(SIGNATURE)) == SIGNATURE
+    except OSError:
+        return False
+
+
+@contextmanager
+def open_safely(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading.
+
+    Raises:
+        DataError: it is missing, a directory, not HDF5, truncated, damaged or being written.
+    """
+    if not path.exists():
+        raise DataError(f"there is no file {path}.", "`gipo datasets list` shows what is bundled.")
+    if path.is_dir():
+        raise DataError(f"{path} is a directory, not an HDF5 file.")
+    if not is_hdf5(path):
+        raise DataError(f"{path} is not an HDF5 file.", "Expected a log in D4RL's HDF5 layout or a Minari dataset.")
+    try:
+        file = h5py.File(path, "r")
+    except BlockingIOError as error:
+        raise DataError(f"{path} is open for writing in another process.", "Wait until it is closed.") from error
+    except (OSError, RuntimeError) as error:
+        cut = "truncated file" in str(error)
+        reason = "it is cut short" if cut else str(error).split("(", 1)[-1].rstrip(")")
+        raise DataError(f"{path} is a damaged HDF5 file: {reason}.", "Copy or download it again.") from error
+    with file:
+        yield file
+
+
+def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset | None:
+    """What is at `key` below a group, or none; links of any kind but hard ones are refused.
+
+    Raises:
+        DataError: the key is a soft or external link, or cannot be read.
+    """
+    here: h5py.Group | h5py.Dataset = group
+    for part in key.split("/"):
+        if not isinstance(here, h5py.Group):
+            return None
+        try:
+            link = here.get(part, getlink=True)
+            if link is None:
+                return None
+            if not isinstance(link, h5py.HardLink):
+                raise DataError(
+                    f"{group.file.filename}: '{key}' is a {type(link).__name__}, which is not followed.",
+                    "A link can reach other files of this machine; store the data itself.",
+                )
+            here = here[part]
+        except (KeyError, RuntimeError, OSError) as error:
+            raise DataError(f"{group.file.filename}: '{key}' cannot be read ({error}).") from error
+    return here
+
+
+def read_column(group: h5py.Group, key: str) -> np.ndarray | None:
+    """Read a whole numeric dataset, in this machine's byte order; none where there is no such key.
+
+    Raises:
+        DataError: it is not numeric, stored outside the file, virtual, larger than it can be, or damaged.
+    """
+    found = member(group, key)
+    if found is None:
+        return None
+    where = f"{group.file.filename}: '{key}'"
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(f"{where} is a group; expected an array.")
+    if found.external or found.is_virtual:
+        raise DataError(f"{where} is stored outside the file, which is not read.", "Store the data itself.")
+    if found.dtype.kind not in "fiub":
+        raise DataError(f"{where} has type {found.dtype}; expected numbers.")
+    size = int(np.prod(found.shape, dtype=object)) * found.dtype.itemsize
+    on_disk = Path(group.file.filename).stat().st_size
+    if size > LARGEST_COLUMN or size > on_disk * LARGEST_EXPANSION:
+        raise DataError(
+            f"{where} claims {size:,} bytes in a file of {on_disk:,}; it is not read.",
+            f"Columns of up to {LARGEST_COLUMN:,} bytes that are really there can be read.",
+        )
+    try:
+        column = found[()]
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{where} is damaged ({error}).", "Copy or download the file again.") from error
+    return np.asarray(column, dtype=found.dtype.newbyteorder("="))
+
+
+def read_text(group: h5py.Group, key: str) -> str | None:
+    """A scalar string dataset as text; none where there is no such key or it is no string."""
+    found = member(group, key)
+    if not isinstance(found, h5py.Dataset) or found.shape != () or found.external or found.is_virtual:
+        return None
+    value = found[()]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else None
+
+
+def attribute(group: h5py.Group | h5py.Dataset, name: str) -> str | float | None:
+    """A scalar attribute as text or number; none where there is no such attribute."""
+    value = group.attrs.get(name)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, str) or value is None:
+        return value
+    array = np.asarray(value)
+    return float(array) if array.shape == () and array.dtype.kind in "fiub" else None

@@ -1,0 +1,220 @@
+"""D4RL's HDF5 layout: flat columns of all episodes laid end to end, with the quirks of its releases."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import numpy as np
+
+from gipo_cli.data.hdf5 import attribute, is_hdf5, member, open_safely, read_column, read_text
+from gipo_cli.data.readers import Reader
+from gipo_cli.data.trajectories import CONVENTIONS, ActionSpace, BehaviourWeights, Convention, Trajectories
+from gipo_cli.errors import DataError
+
+LOG_PROB_NAMES = (
+    "action_log_probs", "action_log_prob", "log_prob", "log_probs", "logp", "logprob", "logprobs",
+    "behavior_log_prob", "behaviour_log_prob", "behaviour_log_probs", "behavior_logp", "sample_log_prob",
+    "old_log_prob", "old_log_probs", "logp_old", "action_logp",
+)  # fmt: skip
+D4RL_LOG_STD_BOUNDS = (-20.0, 2.0)  # of rlkit's SAC policy, which made D4RL's own files
+FLAG_LIMIT = 0.5  # a flag stored as a float, in some releases as 849.0
+
+
+def read(place: Path, name: str) -> Trajectories:
+    """Read a log in D4RL's layout.
+
+    Episodes end where a row is terminal or timed out, or where the next observation is not the row after. Beyond D4RL:
+    `metadata/final_observations` [E, O] and `infos/pre_squash_actions` are used where they are there.
+
+    Raises:
+        DataError: the file is damaged or hostile, or lacks a column that GIPO needs.
+    """
+    with open_safely(place) as file:
+        columns = {key: _column(file, key) for key in ("observations", "actions", "rewards", "terminals")}
+        log_probs = _log_probs(file, place)
+        timeouts, following = read_column(file, "timeouts"), read_column(file, "next_observations")
+        final = read_column(file, "metadata/final_observations")
+        pre_squash = read_column(file, "infos/pre_squash_actions")
+        versions = read_column(file, "infos/policy_versions")
+        weights = _behaviour_weights(file)
+        environment = _environment(file)
+        declared = weights.output_distribution if weights else attribute(file, "output_distribution")
+        choices = attribute(file, "action_choices")
+        bounds = (read_column(file, "metadata/action_low"), read_column(file, "metadata/action_high"))
+
+    steps = _same_length(place, {**columns, "timeouts": timeouts, "next_observations": following,
+                                 "log-probs": log_probs, "infos/pre_squash_actions": pre_squash,
+                                 "infos/policy_versions": versions})  # fmt: skip
+    notes: list[str] = []
+    terminated = _flags(columns["terminals"])
+    truncated = (_flags(timeouts) if timeouts is not None else np.zeros(steps, bool)) & ~terminated
+    observations = columns["observations"]
+    if following is not None:
+        jumps = np.zeros(steps, bool)
+        jumps[:-1] = (following[:-1] != observations[1:]).reshape(steps - 1, -1).any(-1)
+        unmarked = jumps & ~terminated & ~truncated
+        if unmarked.any():
+            notes.append(f"{unmarked.sum()} episode ends were not marked; found where the next observation jumps.")
+        truncated |= unmarked
+    if not terminated[-1] and not truncated[-1]:
+        truncated[-1] = True
+        notes.append("the last episode is unfinished; it counts as cut by a limit.")
+    ends = np.flatnonzero(terminated | truncated)
+    starts = np.concatenate([[0], ends + 1])
+    convention, actions = _convention(columns["actions"], declared, notes)
+    log = {
+        "observations": observations, "actions": actions, "rewards": columns["rewards"],
+        "behaviour_log_probs": log_probs, "terminated": terminated, "truncated": truncated,
+        "pre_squash_actions": pre_squash, "policy_versions": versions,
+    }  # fmt: skip
+    if final is not None and len(final) == len(ends):
+        final_observations = final
+    elif following is not None:
+        final_observations = following[ends]
+    else:
+        log, starts, final_observations = _give_up_last_steps(log, starts, notes, place)
+    return Trajectories(
+        name=name,
+        source=str(place),
+        final_observations=final_observations,
+        episode_starts=starts.astype(np.int64),
+        action_space=_action_space(actions, convention, choices, bounds),
+        convention=convention,
+        environment=environment,
+        behaviour_weights=weights,
+        notes=tuple(notes),
+        **log,
+    )
+
+
+def _column(file: h5py.File, key: str) -> np.ndarray:
+    column = read_column(file, key)
+    if column is None:
+        raise DataError(
+            f"{file.filename} has no column '{key}'.", f"It holds: {', '.join(sorted(file.keys())) or 'nothing'}."
+        )
+    # Old releases store rewards and flags as [N, 1].
+    return column[:, 0] if column.ndim == 2 and column.shape[1] == 1 and key in ("rewards", "terminals") else column
+
+
+def _flags(column: np.ndarray) -> np.ndarray:
+    column = column[:, 0] if column.ndim == 2 else column
+    return column if column.dtype == bool else column > FLAG_LIMIT
+
+
+def _log_probs(file: h5py.File, place: Path) -> np.ndarray:
+    for key in (f"{group}{name}" for group in ("infos/", "") for name in LOG_PROB_NAMES):
+        column = read_column(file, key)
+        if column is not None:
+            return column[:, 0] if column.ndim == 2 and column.shape[1] == 1 else column
+    raise DataError(
+        f"{place} has no log-probabilities of the behaviour policy.",
+        "GIPO weighs every logged action by pi(a|s) / beta(a|s) and needs the natural log of beta(a|s), one a step,\n"
+        f"as infos/action_log_probs [N] (looked for {LOG_PROB_NAMES[0]} and {len(LOG_PROB_NAMES) - 1} other names "
+        "in infos/ and at the top).\n"
+        "They cannot be made up afterwards: add the column if the policy is known, or record a log with them:\n"
+        "gipo datasets record --environment ID --policy FILE.safetensors --steps N --out LOG.hdf5",
+    )
+
+
+def _same_length(place: Path, columns: dict[str, np.ndarray | None]) -> int:
+    lengths = {name: len(column) for name, column in columns.items() if column is not None and column.ndim > 0}
+    steps = lengths.get("observations", 0)
+    for name, length in lengths.items():
+        if length != steps:
+            raise DataError(f"{place}: '{name}' has {length} rows, 'observations' {steps}; expected as many.")
+    if steps == 0:
+        raise DataError(f"{place} holds no steps.")
+    return steps
+
+
+def _environment(file: h5py.File) -> str | None:
+    for name in ("env_id", "environment", "env"):
+        value = attribute(file, name)
+        if isinstance(value, str):
+            return value
+    return None
+
+
+def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
+    """The policy under metadata/policy; none where there is none, or one without its standard deviations."""
+    group = member(file, "metadata/policy")
+    if not isinstance(group, h5py.Group):
+        return None
+    arrays: dict[str, np.ndarray] = {}
+    for name in group:
+        found = member(group, name)
+        keys = [f"{name}/{part}" for part in found] if isinstance(found, h5py.Group) else [name]
+        for key in keys:
+            leaf = member(group, key)
+            if isinstance(leaf, h5py.Dataset) and leaf.dtype.kind == "f":
+                arrays[key] = cast(np.ndarray, read_column(group, key))
+    distribution, nonlinearity = read_text(group, "output_distribution"), read_text(group, "nonlinearity")
+    has_std = "last_fc_log_std/weight" in arrays or "log_std" in arrays or distribution == "categorical"
+    if distribution not in CONVENTIONS or nonlinearity not in ("relu", "tanh") or not has_std:
+        return None
+    # rlkit's copies without gradients of the same weights (Adroit "cloned") are stored transposed, [in, out].
+    low, high = attribute(group, "log_std_low"), attribute(group, "log_std_high")
+    clip, epsilon = attribute(group, "observation_clip"), attribute(group, "observation_epsilon")
+    return BehaviourWeights(
+        arrays=arrays,
+        nonlinearity=cast(Any, nonlinearity),
+        output_distribution=cast(Convention, distribution),
+        observation_clip=clip if isinstance(clip, float) else None,
+        observation_epsilon=epsilon if isinstance(epsilon, float) else 1e-8,
+        log_std_bounds=(low, high) if isinstance(low, float) and isinstance(high, float) else D4RL_LOG_STD_BOUNDS,
+    )
+
+
+def _convention(
+    actions: np.ndarray, declared: str | float | None, notes: list[str]
+) -> tuple[Convention, np.ndarray]:
+    """Which density the log-probs are of, as declared or as the actions suggest; and the actions in its shape."""
+    if actions.dtype.kind in "iu" or declared == "categorical":
+        flat = actions[:, 0] if actions.ndim == 2 and actions.shape[1] == 1 else actions
+        if flat.ndim != 1:
+            raise DataError(f"discrete actions have shape {list(actions.shape)}; expected one choice a step.")
+        return "categorical", flat.astype(np.int64)
+    actions = actions[:, None] if actions.ndim == 1 else actions
+    if declared in CONVENTIONS:
+        return cast(Convention, declared), actions
+    inside = np.abs(actions).max(initial=0) <= 1 and (np.abs(actions) == 1).mean() < 0.001
+    guess: Convention = "tanh_gaussian" if inside else "gaussian"
+    notes.append(f"the file does not name the density of its log-probs; its actions suggest {guess}.")
+    return guess, actions
+
+
+def _action_space(
+    actions: np.ndarray, convention: str, choices: str | float | None, bounds: tuple[np.ndarray | None, ...]
+) -> ActionSpace:
+    if convention == "categorical":
+        seen = int(actions.max(initial=0)) + 1
+        return ActionSpace(shape=(), n=int(choices) if isinstance(choices, float) else seen)
+    return ActionSpace(shape=actions.shape[1:], low=bounds[0], high=bounds[1])
+
+
+def _give_up_last_steps(
+    log: dict[str, np.ndarray | None], starts: np.ndarray, notes: list[str], place: Path
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Without next observations the last step of a cut episode leads nowhere: its observation becomes the final one.
+
+    A terminated episode keeps its last step, since nothing is bootstrapped from what follows it.
+    """
+    observations, truncated = cast(np.ndarray, log["observations"]), cast(np.ndarray, log["truncated"])
+    last = starts[1:] - 1
+    kept = np.ones(len(observations), bool)
+    kept[last[truncated[last]]] = False
+    lengths = np.add.reduceat(kept.astype(np.int64), starts[:-1])
+    whole = lengths > 0
+    if not whole.any():
+        raise DataError(f"{place}: every episode is one cut step long; nothing can be learned from it.")
+    truncated = truncated.copy()
+    truncated[last[truncated[last]] - 1] = True
+    log = {**log, "truncated": truncated}
+    if (~kept).any():
+        notes.append(f"no next observations: the last step of {(~kept).sum()} cut episodes was given up.")
+    trimmed = {name: None if column is None else column[kept] for name, column in log.items()}
+    return trimmed, np.concatenate([[0], np.cumsum(lengths[whole])]), observations[last[whole]]
+
+
+D4RL = Reader(recognises=is_hdf5, read=read)

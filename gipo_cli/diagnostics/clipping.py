@@ -1,0 +1,29 @@
+"""What PPO's hard clip would silence."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+EPSILON = 0.2  # PPO, https://arxiv.org/abs/1707.06347
+
+
+def ppo_dead_fraction(log_ratio: NDArray[np.floating], advantage: NDArray[np.floating]) -> float:
+    """Share of the samples whose gradient PPO-Clip(0.2) would cut to exactly 0.
+
+        mean[(A > 0 and ratio > 1.2) or (A < 0 and ratio < 0.8)]
+
+    Compared as log ratios, so a huge one does not overflow. Samples outside the interval on the other side keep their
+    gradient; counting those too gives the larger `clip_frac` of other tools.
+
+    Source: PG_Dead_Frac of the authors of GIPO (AcceRL, docs/clip_metrics.md)
+
+    Args:
+        log_ratio: in nats, [N].
+        advantage: any unit, [N].
+    """
+    if log_ratio.size == 0:
+        raise ValueError("there are no samples")
+    too_high = (advantage > 0) & (log_ratio > math.log1p(EPSILON))
+    too_low = (advantage < 0) & (log_ratio < math.log1p(-EPSILON))
+    return float(np.mean(too_high | too_low))

@@ -1,0 +1,34 @@
+"""Histograms that can be laid beside each other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def shared_edges(columns: Sequence[NDArray[np.floating]], bins: int, tail: float = 0.005) -> NDArray[np.float64]:
+    """Equal bins over the range that the columns have in common use.
+
+    The share `tail` of each column at either end may lie outside, so that one wild weight does not flatten the rest;
+    `counts` puts those into the end bins.
+
+    Args:
+        columns: finite values, each [N].
+        bins: how many.
+        tail: share of a column that may lie outside, at each end.
+
+    Returns:
+        Edges, rising, [bins + 1].
+    """
+    low = min(float(np.quantile(column, tail, method="lower")) for column in columns)
+    high = max(float(np.quantile(column, 1 - tail, method="higher")) for column in columns)
+    # Constant columns, or ones that differ by rounding alone, get a bin's width around them.
+    if high - low < 1e-6 * max(1.0, abs(low), abs(high)):
+        margin = 0.5 * max(1.0, 1e-3 * abs(low))
+        low, high = low - margin, high + margin
+    return np.linspace(low, high, bins + 1)
+
+
+def counts(column: NDArray[np.floating], edges: NDArray[np.floating]) -> NDArray[np.int64]:
+    """How many values fall between each two edges, [bins]; the end bins take what lies beyond, so the sum is N."""
+    return np.histogram(np.clip(column, edges[0], edges[-1]), edges)[0].astype(np.int64)

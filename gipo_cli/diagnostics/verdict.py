@@ -1,0 +1,126 @@
+"""From numbers to findings, and from findings to one word."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from gipo_cli.diagnostics import Finding, Level
+
+Verdict = Literal["trust", "caution", "distrust"]
+
+VERL = "verl, rollout_corr"
+AUTHORS = "GIPO's authors, AcceRL docs/clip_metrics.md"
+OURS = "this tool's choice"
+
+ESS_LOW = 0.3  # verl
+ESS_VERY_LOW = 0.1  # ours: below, nine samples in ten carry nothing
+MEAN_RATIO_RANGE = (0.5, 2.0)  # verl
+STANDARD_ERRORS = 3.0  # ours: a chance of 0.3 % under a normal error
+KL_MOVED = 0.1  # verl calls it an alarm; here an anchor steers KL to a target on purpose
+CHI2_HIGH = 1.0  # verl
+SPREAD_STABLE, SPREAD_UNSTABLE = 1.0, 2.0  # authors, of AbsLogRho_P95, in nats
+SUPPRESSED_MUCH, SUPPRESSED_MOST = 0.1, 0.5  # ours
+PPO_DEAD_MUCH = 0.2  # ours
+
+
+def findings(split: str, figures: Any) -> list[Finding]:
+    """Judge the figures of one split.
+
+    Args:
+        split: where they were measured, in words, for the meanings: "held-out transitions".
+        figures: ess_raw and ess_trust (shares), mean_ratio and kl (value, standard error or None), chi2,
+            abs_log_ratio_p95, ppo_dead_fraction, suppressed_fraction; None where a number cannot be known.
+    """
+    return [
+        _ess("ess_fraction_raw", "the raw ratios", figures["ess_raw"], split),
+        _ess("ess_fraction_trust_weighted", "the trust-weighted ratios", figures["ess_trust"], split),
+        _mean_ratio(*figures["mean_ratio"], split),
+        _kl(*figures["kl"], split),
+        _chi2(figures["chi2"]),
+        _spread(figures["abs_log_ratio_p95"]),
+        _ppo_dead(figures["ppo_dead_fraction"]),
+        _suppressed(figures["suppressed_fraction"]),
+    ]
+
+
+def verdict(found: Iterable[Finding]) -> Verdict:
+    """One word: an alarm is "distrust", a warning "caution", otherwise "trust"."""
+    levels = {finding.level for finding in found}
+    return "distrust" if "alarm" in levels else "caution" if "warning" in levels else "trust"
+
+
+def reasons(found: Iterable[Finding]) -> list[Finding]:
+    """The findings that made the verdict, the worst first."""
+    order = {"alarm": 0, "warning": 1}
+    return sorted((finding for finding in found if finding.level in order), key=lambda item: order[item.level])
+
+
+def _ess(name: str, of: str, value: float | None, split: str) -> Finding:
+    source = f"{VERL}: below {ESS_LOW}; {OURS}: below {ESS_VERY_LOW}"
+    if value is None:
+        return Finding(name, None, "alarm", f"every one of {of} is 0: no sample teaches anything.", source)
+    meaning = f"{of} leave {value:.0%} of the {split} effective"
+    if value < ESS_VERY_LOW:
+        return Finding(name, value, "alarm", f"{meaning}: a few samples decide everything.", source)
+    if value < ESS_LOW:
+        return Finding(name, value, "warning", f"{meaning}: estimates rest on a small part of the log.", source)
+    return Finding(name, value, "ok", f"{meaning}.", source)
+
+
+def _mean_ratio(mean: float | None, error: float | None, split: str) -> Finding:
+    low, high = MEAN_RATIO_RANGE
+    source = f"{VERL}: outside {low}–{high}; {OURS}: more than {STANDARD_ERRORS:g} standard errors from 1"
+    if mean is None:
+        return Finding("mean_ratio", None, "alarm", "some ratio is beyond float64; its mean should be 1.", source)
+    shown = f"the mean ratio over the {split} is {mean:.3f}" + ("" if error is None else f" ± {error:.3f}")
+    if not low <= mean <= high:
+        why = "do the recorded log-probs belong to the recorded actions?"
+        return Finding("mean_ratio", mean, "alarm", f"{shown}, where 1 is expected: {why}", source)
+    if error is None:
+        return Finding("mean_ratio", mean, "note", f"{shown}; one episode alone gives no standard error.", source)
+    # Rounding in stored float32 log-probs is no evidence, however small the standard error.
+    if abs(mean - 1) > STANDARD_ERRORS * error + 1e-3:
+        why = "the log-probs are slightly off, or the tail of the ratios is missing from the log."
+        return Finding("mean_ratio", mean, "warning", f"{shown}, further from 1 than chance explains: {why}", source)
+    return Finding("mean_ratio", mean, "ok", f"{shown}, as it must be where the log-probs are right (1).", source)
+
+
+def _kl(k1: float, error: float | None, split: str) -> Finding:
+    source = f"{VERL}: |KL| above {KL_MOVED} (a note here: the anchor steers KL on purpose)"
+    if error is not None and k1 < -(STANDARD_ERRORS * error + 1e-3):
+        meaning = f"KL(beta || pi) is {k1:.3f} nats, below 0 by more than chance: the log-probs cannot be beta's."
+        return Finding("kl", k1, "warning", meaning, f"{source}; a KL is never negative")
+    if abs(k1) > KL_MOVED:
+        return Finding("kl", k1, "note", f"pi has moved {k1:.3f} nats from beta on the {split}.", source)
+    return Finding("kl", k1, "ok", f"pi is within {KL_MOVED} nats of beta on the {split} ({k1:.3f}).", source)
+
+
+def _chi2(value: float | None) -> Finding:
+    source = f"{VERL}: above {CHI2_HIGH:g}"
+    if value is None:
+        return Finding("chi2", None, "warning", "mean(ratio^2) is beyond float64: its variance is unbounded.", source)
+    if value > CHI2_HIGH:
+        meaning = f"the chi-square distance is {value:.3g}: raw ratios more than double the variance of an estimate."
+        return Finding("chi2", value, "warning", meaning, source)
+    return Finding(
+        "chi2", value, "ok", f"the chi-square distance is {value:.3g}: raw ratios add little variance.", source
+    )
+
+
+def _spread(value: float) -> Finding:
+    source = f"{AUTHORS}: stable below {SPREAD_STABLE:g}, unstable above {SPREAD_UNSTABLE:g}"
+    level: Level = "ok" if value < SPREAD_STABLE else "note" if value <= SPREAD_UNSTABLE else "warning"
+    word = {"ok": "stable", "note": "between stable and unstable", "warning": "unstable"}[level]
+    return Finding("abs_log_ratio_p95", value, level, f"95 % of |log ratio| are below {value:.2f}: {word}.", source)
+
+
+def _ppo_dead(value: float) -> Finding:
+    level: Level = "ok" if value < PPO_DEAD_MUCH else "note"
+    meaning = f"PPO-Clip(0.2) would learn nothing from {value:.0%} of the samples."
+    return Finding("ppo_dead_fraction", value, level, meaning, f"{AUTHORS} (PG_Dead_Frac); {OURS}: {PPO_DEAD_MUCH}")
+
+
+def _suppressed(value: float) -> Finding:
+    many, most = SUPPRESSED_MUCH, SUPPRESSED_MOST
+    level: Level = "ok" if value < many else "note" if value <= most else "warning"
+    meaning = f"the objective gives {value:.0%} of the samples a weight below 0.001."
+    return Finding("suppressed_fraction", value, level, meaning, f"{AUTHORS} (1e-3); {OURS}: {many} and {most}")

@@ -1,0 +1,33 @@
+"""Environments by name, from a log or a user."""
+
+import re
+import warnings
+from typing import Any
+
+from gipo_cli.errors import SettingError
+
+MUJOCO_HINT = "pip install 'gipo[mujoco]' brings the MuJoCo environments."
+
+
+def make_environments(environment_id: str, count: int) -> list[Any]:
+    """Make `count` environments of one kind.
+
+    A name may come from a stranger's file. Gymnasium imports the module before a colon, so a colon is refused.
+
+    Raises:
+        SettingError: the name is not one that Gymnasium knows, or what it needs is not installed.
+    """
+    import gymnasium
+    from gymnasium.error import DependencyNotInstalled
+    from gymnasium.error import Error as GymnasiumError
+
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?", environment_id):
+        raise SettingError(f"{environment_id!r} is not the name of an environment.", "Expected one such as Hopper-v5.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # gymnasium's advice on versions is no business of who reads a log
+            return [gymnasium.make(environment_id) for _ in range(count)]
+    except (DependencyNotInstalled, ModuleNotFoundError) as error:
+        raise SettingError(f"{environment_id} needs a package that is not installed ({error}).", MUJOCO_HINT) from error
+    except GymnasiumError as error:
+        raise SettingError(f"gymnasium cannot make {environment_id!r} ({error}).", MUJOCO_HINT) from error

@@ -1,0 +1,201 @@
+"""The run directory: what training leaves behind, written so that a kill at any instant loses no more than a report."""
+
+import fcntl
+import io
+import json
+import os
+import socket
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from gipo_cli.errors import RunError, SettingError
+
+CONFIG, RECORD, METRICS, LOG_RATIOS, LOCK = "config.toml", "run.json", "metrics.jsonl", "log_ratios.npz", "run.lock"
+
+
+def sync_directory(path: Path) -> None:
+    """Push a directory's entries to the disk: a rename is not kept before that."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Replace a file by new content; whoever reads sees the old bytes or the new ones."""
+    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+class RunDirectory:
+    """One run's directory; use it as a context manager to write, so that no second process can."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @staticmethod
+    def refuse_occupied(path: Path) -> None:
+        """Refuse a place that holds anything: a run is never overwritten.
+
+        Raises:
+            SettingError: the place is a file, or a directory that is not empty.
+        """
+        if path.is_dir() and not any(path.iterdir()):
+            return
+        if path.exists():
+            what = "is not empty" if path.is_dir() else "is a file"
+            mend = f"continue it with `gipo train --resume {path}`" if (path / RECORD).exists() else "empty it yourself"
+            raise SettingError(f"the output directory {path} {what}.", f"Choose another --out, or {mend}.")
+
+    @classmethod
+    def create(cls, path: Path) -> "RunDirectory":
+        """Make a new run directory.
+
+        Raises:
+            SettingError: the place is taken or cannot be written.
+        """
+        cls.refuse_occupied(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingError(f"the output directory {path} cannot be made ({error.strerror}).") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Open a run that exists.
+
+        Raises:
+            RunError: the place is missing or no run.
+        """
+        if not path.is_dir():
+            raise RunError(f"there is no run directory {path}.", "Runs are made by `gipo train --out RUN`.")
+        if not (path / RECORD).is_file():
+            raise RunError(f"{path} is not a run: it has no {RECORD}.", "Runs are made by `gipo train --out RUN`.")
+        return cls(path)
+
+    def __enter__(self) -> "RunDirectory":
+        """Lock the run for this process.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        lock = (self.path / LOCK).open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            holder = lock.read().strip()
+            lock.close()
+            raise RunError(f"{self.path} is being written by {holder or 'another process'}.", "Wait for it.") from error
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        self._lock = lock
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let go of the run."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def write_config(self, values: dict[str, Any]) -> None:
+        """Write config.toml; `gipo train --config` on it repeats the run."""
+        atomic_write(self.path / CONFIG, _toml(values).encode())
+
+    def read_config(self) -> dict[str, Any]:
+        """Read config.toml.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        try:
+            return tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / CONFIG} cannot be read ({error}).") from error
+
+    def record(self) -> dict[str, Any]:
+        """Read run.json.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        try:
+            record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / RECORD} cannot be read ({error}).") from error
+        if not isinstance(record, dict):
+            raise RunError(f"{self.path / RECORD} is damaged: expected an object.")
+        return record
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of run.json, keeping the others."""
+        record = self.record() if (self.path / RECORD).exists() else {}
+        text = json.dumps(record | fields, indent=1, allow_nan=False)
+        atomic_write(self.path / RECORD, (text + "\n").encode())
+
+    def append_metrics(self, metrics: dict[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        with (self.path / METRICS).open("ab") as file:
+            file.write((json.dumps(metrics, allow_nan=False) + "\n").encode())
+            file.flush()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The whole lines of metrics.jsonl; a line that a kill cut short is left out."""
+        path = self.path / METRICS
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise RunError(f"{path} is damaged ({error}).") from error
+
+    def truncate_metrics(self, step: int) -> None:
+        """Keep the lines up to and including `step`: what came after the checkpoint is done again."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept)
+        atomic_write(self.path / METRICS, text.encode())
+
+    def write_log_ratios(self, **arrays: np.ndarray) -> None:
+        """Write log_ratios.npz; the same arrays give the same bytes, so no clock time goes into the archive."""
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays.items():
+                member = io.BytesIO()
+                np.save(member, array, allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue())
+        atomic_write(self.path / LOG_RATIOS, content.getvalue())
+
+
+def _toml(values: dict[str, Any]) -> str:
+    """TOML of plain values with one level of tables, tables last as TOML wants them."""
+    plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    text = "".join(f"{name} = {_toml_value(value)}\n" for name, value in plain.items())
+    for name, table in values.items():
+        if isinstance(table, dict):
+            text += f"\n[{name}]\n" + "".join(f"{key} = {_toml_value(value)}\n" for key, value in table.items())
+    return text
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value)  # a JSON string is a TOML basic string
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return repr(value)

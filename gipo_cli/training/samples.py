@@ -1,0 +1,100 @@
+"""The log as tensors on one device, with the episodes that never train anything set apart."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gipo_cli.data.trajectories import Trajectories
+from gipo_cli.errors import DataError
+from gipo_cli.policies.distributions import pre_squash as invert_tanh
+from gipo_cli.policies.policy import Policy
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One row a logged step, N rows, all on `device`."""
+
+    observation: Tensor  # [N, O] float32
+    action: Tensor  # [N, A] float32 or [N] int64: what was sampled
+    pre_squash: Tensor | None  # [N, A] u with action = tanh(u); none where the policy does not squash
+    reward: Tensor  # [N]
+    behaviour_log_prob: Tensor  # [N]
+    next_observation: Tensor  # [N, O]
+    terminated: Tensor  # [N] bool; nothing follows
+    episode_end: Tensor  # [N] bool; the last row of its episode, terminated or cut
+    episode: Tensor  # [N] int64
+    held_out: Tensor  # [N] bool
+    held_in_rows: Tensor  # int64
+    held_out_rows: Tensor  # int64
+
+    @property
+    def device(self) -> torch.device:
+        """Where the log lives."""
+        return self.observation.device
+
+    @property
+    def gaussian_action(self) -> Tensor:
+        """What a Gaussian drew, [N, A]: the action, or the pre-squash action of a squashed policy."""
+        return self.action if self.pre_squash is None else self.pre_squash
+
+    def log_ratio(self, policy: Policy, rows: Tensor) -> Tensor:
+        """log pi(a|s) - log beta(a|s) of some rows, [B]; carries the policy's gradient."""
+        return self.log_prob(policy, rows) - self.behaviour_log_prob[rows]
+
+    def log_prob(self, policy: Policy, rows: Tensor) -> Tensor:
+        """log pi(a|s) of some rows, [B]."""
+        pre_squash = None if self.pre_squash is None else self.pre_squash[rows]
+        return policy.log_prob(self.observation[rows], self.action[rows], pre_squash)
+
+
+def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: torch.device) -> Samples:
+    """Move a log to the device and draw the held-out episodes; which ones depends on the seed alone.
+
+    Raises:
+        DataError: fewer than two episodes, so none could be held out.
+    """
+    if log.episodes < 2:
+        raise DataError(
+            f"{log.name} has {log.episodes} episode; at least 2 are needed.",
+            "One is held out to tell whether what was learned holds beyond the rows it was learned from.",
+        )
+    held_out = _draw_held_out(log.episodes, held_out_fraction, seed)[log.episode_of_step]
+    ends = np.zeros(log.transitions, bool)
+    ends[log.episode_starts[1:] - 1] = True
+
+    def floats(column: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(column, np.float32).reshape(log.transitions, -1), device=device)
+
+    def vector(column: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(column, np.float32), device=device)
+
+    rows = np.arange(log.transitions)
+    discrete = log.action_space.is_discrete
+    pre_squash = None if log.pre_squash_actions is None else floats(log.pre_squash_actions)
+    if log.convention == "tanh_gaussian" and pre_squash is None:
+        pre_squash = invert_tanh(floats(log.actions))
+    return Samples(
+        observation=floats(log.observations),
+        action=torch.as_tensor(log.actions.astype(np.int64), device=device) if discrete else floats(log.actions),
+        pre_squash=pre_squash,
+        reward=vector(log.rewards),
+        behaviour_log_prob=vector(log.behaviour_log_probs),
+        next_observation=floats(log.next_observations()),
+        terminated=torch.as_tensor(np.asarray(log.terminated, bool), device=device),
+        episode_end=torch.as_tensor(ends, device=device),
+        episode=torch.as_tensor(log.episode_of_step, device=device),
+        held_out=torch.as_tensor(held_out, device=device),
+        held_in_rows=torch.as_tensor(rows[~held_out], device=device),
+        held_out_rows=torch.as_tensor(rows[held_out], device=device),
+    )
+
+
+def _draw_held_out(episodes: int, fraction: float, seed: int) -> np.ndarray:
+    count = min(max(1, round(fraction * episodes)), episodes - 1)
+    chosen = np.random.default_rng((seed, 0)).permutation(episodes)[:count]
+    held_out = np.zeros(episodes, bool)
+    held_out[chosen] = True
+    return held_out
+

@@ -1,0 +1,33 @@
+import math
+
+import pytest
+import torch
+
+from gipo_cli.errors import SettingError
+from gipo_cli.objectives.effective_weight import effective_weight
+from gipo_cli.objectives.gipo import gipo
+from gipo_cli.registry import OBJECTIVES
+
+
+@pytest.mark.parametrize("name", OBJECTIVES.places)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_on_policy_gradient_is_minus_advantage_and_far_out_is_finite(name, dtype):
+    objective, advantage = OBJECTIVES.load(name), torch.tensor([-2.0, 0.0, 1.0], dtype=dtype)
+    for at in (0.0, 1e4, -1e4):
+        x = torch.full((3,), at, dtype=dtype, requires_grad=True)
+        loss = objective(x, advantage)
+        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        assert torch.isfinite(loss).all() and torch.isfinite(gradient).all()
+        if at == 0:
+            torch.testing.assert_close(gradient, -advantage)
+
+
+def test_peak_is_at_sigma_squared():
+    x = torch.tensor([0.25], dtype=torch.float64)
+    assert effective_weight(gipo, x, torch.ones(1), sigma=0.5).item() == pytest.approx(math.exp(0.125))
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan])
+def test_sigma_is_validated(sigma):
+    with pytest.raises(SettingError, match="sigma"):
+        gipo(torch.zeros(1), torch.ones(1), sigma=sigma)
