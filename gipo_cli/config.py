@@ -20,6 +20,7 @@ class TrainConfig:
     settings: dict[str, float] = field(default_factory=dict)  # of the objective; what is not named keeps its default
     seed: int = 0
     device: str = "auto"
+    threads: int = 1  # of the CPU; the networks are small, and one thread gives the same bytes on any machine load
     init: str = ""  # a run, checkpoint or policy file to start from instead of the behaviour policy
     held_out_fraction: float = 0.1  # share of the episodes that never trains anything
 
@@ -42,7 +43,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with, before anything is read or written."""
-        above_zero = ("steps", "batch_size", "learning_rate", "max_gradient_norm", "clone_steps", "critic_steps")
+        above_zero = ("steps", "batch_size", "learning_rate", "max_gradient_norm", "clone_steps", "critic_steps", "threads")
         for name in (*above_zero, "report_every", "checkpoint_every"):
             _require(name, getattr(self, name), lambda value: value > 0, "above 0")
         _require("kl_target", self.kl_target, lambda value: value >= 0, "0 (no anchor) or above")

@@ -97,7 +97,7 @@ class RunDirectory:
         lock = (self.path / LOCK).open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             lock.seek(0)
             holder = lock.read().strip()
             lock.close()
@@ -177,7 +177,8 @@ class RunDirectory:
             for name, array in arrays.items():
                 member = io.BytesIO()
                 np.save(member, array, allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue())
+                stamp = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+                archive.writestr(stamp, member.getvalue(), zipfile.ZIP_DEFLATED)
         atomic_write(self.path / LOG_RATIOS, content.getvalue())
 
 
@@ -195,7 +196,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value)  # a JSON string is a TOML basic string
+        return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string, surrogate pairs apart
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return repr(value)

@@ -74,6 +74,8 @@ def train(
     if resume is not None and device is not None:
         settled = replace(settled, device=device)
 
+    import torch
+
     from gipo_cli.data import catalog
     from gipo_cli.registry import OBJECTIVES
     from gipo_cli.rendering import terminal
@@ -94,12 +96,14 @@ def train(
     run = RunDirectory.open(place) if resume is not None else RunDirectory.create(place)
     with run:
         if resume is None:
+            # The record comes last: a directory is a run once it has one, and then its configuration is there.
             run.write_config(settled.to_dict())
             run.update(**_facts(settled, log, findings))
         else:
             _require_same_log(run, log)
         run.update(status="running", device=str(chosen_device), command=sys.argv)
         watch = _Watch(quiet)
+        torch.set_num_threads(settled.threads)
         try:
             trained = fit(settled, objective_function, log, run, chosen_device, watch.phase)
         except GipoError as error:

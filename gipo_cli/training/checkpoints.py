@@ -49,6 +49,7 @@ def save(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dic
     final = run / "checkpoints" / f"step-{step:08d}"
     if final.exists():
         if is_whole(final):
+            atomic_write(run / LATEST, f"{final.name}\n".encode())  # a kill may have come before it was written
             return final
         # A damaged one keeps its bytes for whoever wants to look, under a name no reader asks for.
         os.rename(final, final.with_name(f".damaged-{final.name}-{os.getpid()}"))
@@ -79,7 +80,7 @@ def is_whole(path: Path) -> bool:
     """Whether every file of a checkpoint is there with the bytes that its manifest names."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return all(
+        return "state.json" in manifest and all(
             "/" not in name and sha256((path / name).read_bytes()).hexdigest() == entry["sha256"]
             for name, entry in manifest.items()
         )
@@ -102,7 +103,9 @@ def load(path: Path) -> Checkpoint:
         )
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+        listed = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        files = sorted(path / name for name in listed if name.endswith(".safetensors"))
+        tensors = {file.stem: load_file(file) for file in files}
         return Checkpoint(path, int(state["step"]), tensors, state)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise RunError(f"the checkpoint {path} cannot be read ({error}).") from error

@@ -19,7 +19,7 @@ class Stop:
 
 @contextmanager
 def stop_requested() -> Iterator[Stop]:
-    """Catch SIGINT and SIGTERM for as long as the block runs; a second SIGINT interrupts at once.
+    """Catch SIGINT and SIGTERM for as long as the block runs; a SIGINT after either interrupts at once.
 
     Handlers can be set in the main thread only; elsewhere the flag stays down.
     """
