@@ -24,6 +24,7 @@ class TrainConfig:
     init: str = ""  # a run, checkpoint or policy file to start from instead of the behaviour policy
     held_out_fraction: float = 0.1  # share of the episodes that never trains anything
 
+    advantage: str = "path-consistency"  # the estimator, a name of registry.ADVANTAGES
     discount: float = 0.997  # gamma; a fall 300 steps ahead still counts
     critic_steps: int = 4000  # updates of the value function and the advantages
     improvement_kl: float = 0.5  # nats from beta to the improved policy that values look ahead to; 0 values beta
@@ -34,6 +35,8 @@ class TrainConfig:
     max_gradient_norm: float = 1.0
     kl_target: float = 0.5  # nats of KL(beta || pi) that the anchor steers to; 0 switches the anchor off
 
+    certify: bool = True  # go back to the starting policy where held-out episodes do not bear out an improvement
+
     hidden_sizes: tuple[int, ...] = (256, 256)  # of a cloned policy; a loaded one keeps its own shape
     activation: str = "relu"
     clone_steps: int = 12000  # at most; cloning stops when held-out log-likelihood does
@@ -43,7 +46,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with, before anything is read or written."""
-        above_zero = ("steps", "batch_size", "learning_rate", "max_gradient_norm", "clone_steps", "critic_steps", "threads")
+        above_zero = (
+            "steps",
+            "batch_size",
+            "learning_rate",
+            "max_gradient_norm",
+            "clone_steps",
+            "critic_steps",
+            "threads",
+        )
         for name in (*above_zero, "report_every", "checkpoint_every"):
             _require(name, getattr(self, name), lambda value: value > 0, "above 0")
         _require("kl_target", self.kl_target, lambda value: value >= 0, "0 (no anchor) or above")

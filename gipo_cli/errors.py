@@ -1,8 +1,8 @@
 """The errors a user can cause, each with the exit code that scripts rely on."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
-from typing import Iterable
 
 
 class ExitCode(IntEnum):

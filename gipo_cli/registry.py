@@ -63,3 +63,5 @@ OBJECTIVES = Registry(
         "no-clip": "gipo_cli.objectives.no_clip:no_clip",
     },
 )
+
+ADVANTAGES = Registry("advantage estimator", {"path-consistency": "gipo_cli.advantages.path_consistency:estimate"})

@@ -54,8 +54,8 @@ class RunDirectory:
         Raises:
             SettingError: the place is a file, or a directory that is not empty.
         """
-        if path.is_dir() and not any(path.iterdir()):
-            return
+        if path.is_dir() and {entry.name for entry in path.iterdir()} <= {CONFIG, LOCK}:
+            return  # empty, or a run that was killed before its record was written: there is nothing to lose
         if path.exists():
             what = "is not empty" if path.is_dir() else "is a file"
             mend = f"continue it with `gipo train --resume {path}`" if (path / RECORD).exists() else "empty it yourself"

@@ -28,3 +28,49 @@ def gipo(capsys):
         return Outcome(int(code or 0) if not isinstance(code, str) else 1, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cartpole_policy(tmp_path_factory):
+    """A categorical policy for CartPole that leans the right way, noisily: about 95 steps an episode."""
+    import torch
+
+    from gipo_cli.policies.policy import Policy, PolicySpec
+    from gipo_cli.policies.weights import save_policy
+
+    policy = Policy(PolicySpec("categorical", observation_size=4, action_size=2, hidden_sizes=(8,), activation="tanh"))
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.zero_()
+        policy.fc0.weight[0] = torch.tensor([0.0, 0.0, 1.0, 0.3])  # the pole's angle and its speed
+        policy.last_fc.weight[1, 0] = 4.0
+    path = tmp_path_factory.mktemp("policies") / "cartpole.safetensors"
+    save_policy(policy, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cartpole_log(cartpole_policy, tmp_path_factory):
+    """A log of CartPole made by the recorder: 4,000 steps, exact log-probs, the policy's weights inside."""
+    from gipo_cli.cli import main
+
+    path = tmp_path_factory.mktemp("logs") / "cartpole.hdf5"
+    with pytest.raises(SystemExit) as exited:
+        main(
+            ["datasets", "record", "--environment", "CartPole-v1", "--policy", str(cartpole_policy),
+             "--steps", "4000", "--environments", "4", "--out", str(path), "--quiet", "--json"]
+        )  # fmt: skip
+    assert not exited.value.code
+    return path
+
+
+QUICK = ("--steps", "40", "--set", "critic_steps=40", "--set", "report_every=5", "--set", "checkpoint_every=10")
+
+
+@pytest.fixture
+def quick_run(gipo, cartpole_log, tmp_path):
+    """A finished run of a few steps on the CartPole log."""
+    run = tmp_path / "run"
+    outcome = gipo("train", "--dataset", cartpole_log, "--out", run, "--device", "cpu", "--quiet", "--json", *QUICK)
+    assert outcome.exit_code == 0, outcome.stderr
+    return run

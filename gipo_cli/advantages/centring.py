@@ -65,7 +65,7 @@ class GaussianNoise:
         return self.noise.shape[-1] + len(self.row)
 
     def advantage(self, head: Tensor, rows: Tensor) -> Tensor:
-        """b . z + C : (z z' - I), [...]."""
+        """B . z + C : (z z' - I), [...]."""
         noise = self.noise[rows]
         products = noise[..., self.row] * noise[..., self.column] - (self.row == self.column).to(noise.dtype)
         return (head * torch.cat([noise, products], -1)).sum(-1)
@@ -75,7 +75,7 @@ class GaussianNoise:
         return head[..., : self.noise.shape[-1]].square().sum(-1)
 
     def gain(self, head: Tensor, rows: Tensor, temperature: Tensor, guide: Tensor) -> Tensor:
-        """b . m + C : m m', [...]."""
+        """B . m + C : m m', [...]."""
         shift = guide[..., : self.noise.shape[-1]] / temperature
         shift = shift * (LARGEST_SHIFT / shift.norm(dim=-1, keepdim=True).clamp_min(1e-6)).clamp_max(1)
         products = shift[..., self.row] * shift[..., self.column]

@@ -4,12 +4,14 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gipo_cli.advantages import Estimate
 from gipo_cli.advantages.centring import Centring, centring
+from gipo_cli.diagnostics.bootstrap import lower_bound
 from gipo_cli.errors import DivergedError
 from gipo_cli.policies.policy import Policy
 from gipo_cli.training.order import generator
@@ -25,19 +27,6 @@ START_FIT_STEPS = 500  # updates that fit the first value function to discounted
 IMPROVEMENT_FROM, IMPROVEMENT_UNTIL = 0.25, 0.45
 LARGEST_GRADIENT = 10.0
 WEIGHTS, ROWS = 21, 22  # purposes of random numbers
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Advantages of the log, and how far they hold on episodes that never trained them.
-
-    `explained` is the share of the unexplained return of held-out paths, sum gamma^k r_k + gamma^n V(s_n) - V(s_0)
-    over SEGMENT_STEPS steps, that the advantages of their actions explain: 0 nothing, 1 all of it.
-    """
-
-    advantage: Tensor  # [N], in units of reward; mean 0 under beta in every state
-    explained: float  # on held-out episodes
-    explained_held_in: float
 
 
 class _Network(nn.Module):
@@ -75,10 +64,11 @@ class _Critic:
         held_in_returns = self.returns[samples.held_in_rows]
         self.value_mean, self.value_std = held_in_returns.mean(), held_in_returns.std() + 1e-6
         # The unit of an advantage: rewards where they vary, else one step's share of what values vary by.
-        self.unit = torch.maximum(samples.reward.std(), (1 - discount) * self.value_std)
+        self.unit = torch.maximum(samples.reward[samples.held_in_rows].std(), (1 - discount) * self.value_std)
         self.slow_value = copy.deepcopy(self.value_network)
         self.slow_head = copy.deepcopy(self.head_network)
         self.temperature = torch.ones((), device=samples.device)
+        self.improvement = 0.0  # share of the way from beta to the improved policy
 
     def _standardise(self, observation: Tensor) -> Tensor:
         return ((observation - self.mean) / self.std).clamp(-8, 8)
@@ -87,13 +77,13 @@ class _Critic:
         """V, [...], in units of reward."""
         return network(features).squeeze(-1) * self.value_std + self.value_mean
 
-    def improved_advantage(self, rows: Tensor, improvement: float) -> Tensor:
+    def improved_advantage(self, rows: Tensor) -> Tensor:
         """Advantage over the improved policy's usual action, [...]."""
         head = self.head_network(self.features[rows])
         advantage = self.centring.advantage(head, rows)
-        if improvement > 0:
+        if self.improvement > 0:
             with torch.no_grad():
-                guide = improvement * self.slow_head(self.features[rows])
+                guide = self.improvement * self.slow_head(self.features[rows])
             advantage = advantage - self.centring.gain(head, rows, self.temperature, guide)
         return advantage * self.unit
 
@@ -168,15 +158,15 @@ def estimate(
     with progress("advantages", updates) as advance:
         for update in range(updates):
             share = update / updates
-            improvement = min(1.0, max(0.0, (share - IMPROVEMENT_FROM) / (IMPROVEMENT_UNTIL - IMPROVEMENT_FROM)))
-            if improvement_kl == 0:
-                improvement = 0.0
+            if improvement_kl > 0:
+                grown = (share - IMPROVEMENT_FROM) / (IMPROVEMENT_UNTIL - IMPROVEMENT_FROM)
+                critic.improvement = min(1.0, max(0.0, grown))
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * min(1.0, 1 + math.cos(math.pi * share)) + 1e-6
             first = torch.randint(len(samples.reward) - length + 1, (SEGMENTS, 1), generator=rows_generator)
             rows = (first + torch.arange(length)).to(samples.device)
             _steer_temperature(critic, rows, improvement_kl)
-            advantage = critic.improved_advantage(rows, improvement)
+            advantage = critic.improved_advantage(rows)
             gap = critic.path_returns(rows, advantage) - critic.value(critic.value_network, critic.features[rows])
             held_in = ~samples.held_out[rows]
             loss = ((gap / critic.unit).square() * held_in).sum() / held_in.sum().clamp_min(1)
@@ -185,9 +175,10 @@ def estimate(
             nn.utils.clip_grad_norm_(learned, LARGEST_GRADIENT)
             optimizer.step()
             with torch.no_grad():
-                torch._foreach_lerp_(slow, learned, AVERAGING)
+                for follows, leads in zip(slow, learned, strict=True):
+                    follows.lerp_(leads, AVERAGING)
             advance(1)
-    return _score(critic, loss)
+    return _score(critic)
 
 
 @torch.no_grad()
@@ -216,35 +207,47 @@ def _fit_first_value(critic: _Critic, rows_generator: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def _score(critic: _Critic, loss: Tensor) -> Estimate:
+def _score(critic: _Critic) -> Estimate:
     samples = critic.samples
-    if not torch.isfinite(loss):
-        raise DivergedError(
-            "the advantages did not stay finite.",
-            "Look at the rewards with `gipo datasets info`, or lower --set discount=0.99.",
-        )
     every_row = torch.arange(len(samples.reward), device=samples.device)
     heads = torch.cat([critic.head_network(critic.features[rows]) for rows in every_row.split(65536)])
     advantage = critic.centring.advantage(heads, every_row) * critic.unit
-    return Estimate(advantage, *(_explained(critic, held_out) for held_out in (True, False)))
+    if not torch.isfinite(advantage).all():
+        raise DivergedError(
+            "the advantages did not stay finite.",
+            "Look at the rewards with `gipo datasets info`, or lower the horizon: --set discount=0.99.",
+        )
+    squares = _squared_gaps(critic)
+    held_in = np.ones(len(squares), bool)
+    held_in[samples.episode[samples.held_out_rows].cpu().numpy()] = False
+    held_out = squares[~held_in]
+    return Estimate(
+        advantage=advantage,
+        explained=float(_explained(held_out.sum(0))),
+        explained_held_in=float(_explained(squares[held_in].sum(0))),
+        explained_lower=lower_bound(held_out, _explained),
+    )
 
 
-def _explained(critic: _Critic, held_out: bool) -> float:
-    """Share of the held-out (or held-in) paths' unexplained return that A explains; below 0 it makes them worse."""
+def _explained(squares: np.ndarray) -> np.ndarray:
+    """1 - (squared gaps with A) / (squared gaps without), of totals [..., 2]; below 0 where A makes them larger."""
+    return 1 - squares[..., 0] / np.maximum(squares[..., 1], 1e-12)
+
+
+def _squared_gaps(critic: _Critic) -> np.ndarray:
+    """What path returns miss V by, squared and summed over the rows of each episode, with A and without, [E, 2]."""
     samples = critic.samples
     length = min(SEGMENT_STEPS, len(samples.reward))
     first = torch.arange(0, len(samples.reward) - length + 1, length, device=samples.device)
-    with_advantage = without = torch.zeros((), device=samples.device)
+    sums = torch.zeros(int(samples.episode.max()) + 1, 2, dtype=torch.float64, device=samples.device)
     for chunk in first.split(1024):
         rows = chunk[:, None] + torch.arange(length, device=samples.device)
-        counted = samples.held_out[rows] == held_out
         value = critic.value(critic.value_network, critic.features[rows])
-        advantage = critic.improved_advantage(rows, 1.0)
-        gap = critic.path_returns(rows, advantage) - value
-        gap_without = critic.path_returns(rows, torch.zeros_like(advantage)) - value
-        with_advantage = with_advantage + gap[counted].square().sum()
-        without = without + gap_without[counted].square().sum()
-    return (1 - with_advantage / without.clamp_min(1e-12)).item()
+        advantage = critic.improved_advantage(rows)
+        paths = [critic.path_returns(rows, what) for what in (advantage, torch.zeros_like(advantage))]
+        squares = torch.stack([(path - value).square() for path in paths], -1).double()
+        sums.index_add_(0, samples.episode[rows].flatten(), squares.flatten(0, 1))
+    return sums.cpu().numpy()
 
 
 def discounted_returns(samples: Samples, discount: float) -> Tensor:

@@ -49,7 +49,8 @@ def train(
         str | None, typer.Option(help="Start from this run, checkpoint or policy file.", show_default=False)
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the objective or of config.toml.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the objective or of config.toml."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Read settings from a TOML file; flags win over it.", show_default=False)
@@ -57,7 +58,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Continue a run from its newest whole checkpoint.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
 ) -> None:
@@ -77,13 +80,13 @@ def train(
     import torch
 
     from gipo_cli.data import catalog
-    from gipo_cli.registry import OBJECTIVES
+    from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
     from gipo_cli.runs import RunDirectory
     from gipo_cli.training.device import choose_device
     from gipo_cli.training.loop import fit
 
-    objective_function = OBJECTIVES.load(settled.objective)
+    objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
     chosen_device = choose_device(settled.device)
     log, findings = catalog.load_checked(settled.dataset)
     for finding in findings:
@@ -105,7 +108,7 @@ def train(
         watch = _Watch(quiet)
         torch.set_num_threads(settled.threads)
         try:
-            trained = fit(settled, objective_function, log, run, chosen_device, watch.phase)
+            trained = fit(settled, objective_function, estimator, log, run, chosen_device, watch.phase)
         except GipoError as error:
             run.update(status=STATUS.get(type(error), "failed"), error=error.message)
             raise
@@ -212,7 +215,7 @@ def _require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
     recorded = run.record().get("dataset", {}).get("fingerprint")
     if recorded != log.fingerprint:
         raise RunError(
-            f"{run.path} was trained on another log: its {log.name} had fingerprint {recorded}, this one {log.fingerprint}.",
+            f"{run.path} was trained on another log: fingerprint {recorded}, that of {log.name} is {log.fingerprint}.",
             "Bring back the log that the run began with, or start a new run with --out.",
         )
 
@@ -269,12 +272,24 @@ def _print_summary(summary: dict[str, Any]) -> None:
         ["held out: ESS", f"{held_out['ess_fraction']:.0%} of the steps count"],
         ["held out: KL", f"{held_out['kl']:.2f} nats from behaviour"],
         ["held out: surrogate", f"{held_out['surrogate']:+.2f} standard deviations of the advantage"],
+        ["kept", _kept(summary["certificate"])],
     ]
     terminal.table("", ["", summary["run"]], rows)
     terminal.line("")
     terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
     if dataset["environment"]:
         terminal.line("Worth it?     ", (f"gipo evaluate {summary['run']}", "bold"), f"   ({dataset['environment']})")
+
+
+def _kept(certificate: dict[str, Any]) -> str:
+    if certificate["certified"]:
+        return (
+            f"the trained policy: 95 % lower bounds of explained return {certificate['explained_lower']:.2f} and of "
+            f"surrogate {certificate['surrogate_lower']:+.2f} are above 0"
+        )
+    if certificate["kept"] == "trained policy":
+        return f"the trained policy, as asked, though {certificate['reason']}"
+    return f"THE STARTING POLICY: no improvement can be certified, {certificate['reason']}"
 
 
 class _Watch:

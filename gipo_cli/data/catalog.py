@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent.parent
 # A checkout has the logs beside the package, a wheel inside it.
-PLACES = (PACKAGE.parent / "datasets", PACKAGE / "bundled", )
+PLACES = (
+    PACKAGE.parent / "datasets",
+    PACKAGE / "bundled",
+)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,9 @@ def _doubtful_log_probs(log: Trajectories) -> list[Finding]:
     values = log.behaviour_log_probs
     if np.ptp(values) == 0:
         value = float(values[0])
-        return [Finding("constant log-probs", value, f"every log-prob is {value:.4g}: right for a uniform policy only.")]
+        return [
+            Finding("constant log-probs", value, f"every log-prob is {value:.4g}: right for a uniform policy only.")
+        ]
     return []
 
 
@@ -134,7 +136,11 @@ def _other_policy(log: Trajectories) -> list[Finding]:
             f"{log.name}: its policy takes {spec.observation_size} observations, the log has {observations.shape[1]}."
         )
     actions = torch.as_tensor(np.asarray(log.actions[rows], np.int64 if log.action_space.is_discrete else np.float32))
-    u = None if log.pre_squash_actions is None else torch.as_tensor(np.asarray(log.pre_squash_actions[rows], np.float32))
+    u = (
+        None
+        if log.pre_squash_actions is None
+        else torch.as_tensor(np.asarray(log.pre_squash_actions[rows], np.float32))
+    )
     with torch.no_grad():
         recomputed = policy.log_prob(torch.as_tensor(observations), actions, u).numpy()
     difference = np.abs(recomputed - log.behaviour_log_probs[rows])
@@ -143,6 +149,7 @@ def _other_policy(log: Trajectories) -> list[Finding]:
         raise DataError(
             f"{log.name}: its log-probs are not those of the policy it carries; they differ by {median:.3g} nats "
             f"in the median of {len(rows):,} steps.",
-            "Shifted by a step, of another convention, or another policy's? Repair the column, or drop metadata/policy.",
+            "Shifted by a step, of another convention, or another policy's?\n"
+            "Repair the column, or drop metadata/policy.",
         )
     return []

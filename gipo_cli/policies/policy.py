@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class Policy(nn.Module):
         self.spec = spec
         self.is_discrete = spec.distribution == "categorical"
         sizes = (spec.observation_size, *spec.hidden_sizes)
-        for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             self.add_module(f"fc{i}", nn.Linear(fan_in, fan_out))
         self.last_fc = nn.Linear(sizes[-1], spec.action_size)
         if not self.is_discrete:

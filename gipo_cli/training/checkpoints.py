@@ -52,7 +52,8 @@ def save(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dic
             atomic_write(run / LATEST, f"{final.name}\n".encode())  # a kill may have come before it was written
             return final
         # A damaged one keeps its bytes for whoever wants to look, under a name no reader asks for.
-        os.rename(final, final.with_name(f".damaged-{final.name}-{os.getpid()}"))
+        kept = len(list(final.parent.glob(f".damaged-{final.name}-*")))
+        os.rename(final, final.with_name(f".damaged-{final.name}-{kept}"))
     aside = final.with_name(f".tmp-{step}-{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -107,7 +108,7 @@ def load(path: Path) -> Checkpoint:
         files = sorted(path / name for name in listed if name.endswith(".safetensors"))
         tensors = {file.stem: load_file(file) for file in files}
         return Checkpoint(path, int(state["step"]), tensors, state)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise RunError(f"the checkpoint {path} cannot be read ({error}).") from error
 
 

@@ -1,7 +1,7 @@
 """Training: one function, read from top to bottom."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gipo_cli.advantages import path_consistency
+from gipo_cli.advantages import Estimate
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError, InterruptedRun
@@ -18,15 +18,17 @@ from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.anchor import Anchor
+from gipo_cli.training.certificate import certify
 from gipo_cli.training.order import ShuffledRows
 from gipo_cli.training.samples import Samples, to_samples
-from gipo_cli.training.signals import stop_requested
+from gipo_cli.training.signals import Stop, stop_requested
 from gipo_cli.training.warm_start import warm_start
 
 TRAIN_ORDER = 1  # purpose of random numbers: the order in which the policy sees the rows
 DECAY = 0.2  # share of the steps, the last ones, over which the learning rate falls to 0
 
 Objective = Callable[..., Tensor]
+Estimator = Callable[..., Estimate]
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
@@ -45,6 +47,7 @@ class Training:
 def fit(
     config: TrainConfig,
     objective: Objective,
+    estimator: Estimator,
     log: Trajectories,
     run: RunDirectory,
     device: torch.device,
@@ -59,7 +62,10 @@ def fit(
     samples = to_samples(log, config.held_out_fraction, config.seed, device)
     with stop_requested() as stop:
         newest = checkpoints.load_latest(run.path)
-        now = begin(config, log, samples, run, progress) if newest is None else restore(config, newest, device)
+        if newest is None:
+            now = begin(config, estimator, log, samples, run, stoppable(progress, stop, run))
+        else:
+            now = restore(config, newest, device)
         run.truncate_metrics(now.step)
         if newest is None:
             save(run, now)
@@ -92,6 +98,8 @@ def fit(
                 advance(0, loss=metrics["loss"], kl=metrics["kl"], ess=metrics["held_out"]["ess_fraction"])
                 sums.zero_()
                 done = now.step == config.steps
+                if done:
+                    judge(config, now, samples, run)
                 if done or stop.requested or now.step % config.checkpoint_every < config.report_every:
                     save(run, now)
                 if stop.requested and not done:
@@ -107,12 +115,39 @@ def fit(
     return now
 
 
-def begin(config: TrainConfig, log: Trajectories, samples: Samples, run: RunDirectory, progress: Progress) -> Training:
+def stoppable(progress: Progress, stop: Stop, run: RunDirectory) -> Progress:
+    """Phases that a signal ends at once: before the first checkpoint there is nothing to save."""
+
+    @contextmanager
+    def phase(name: str, total: int) -> Iterator[Callable[..., None]]:
+        def advance_or_stop(n: int = 1, **figures: Any) -> None:
+            advance(n, **figures)
+            if stop.requested:
+                raise InterruptedRun(
+                    f"interrupted in the phase '{name}', before the first step of the policy.",
+                    f"Begin it again with: gipo train --resume {run.path}",
+                    stop.exit_code,
+                )
+
+        with progress(name, total) as advance:
+            yield advance_or_stop
+
+    return phase
+
+
+def begin(
+    config: TrainConfig,
+    estimator: Estimator,
+    log: Trajectories,
+    samples: Samples,
+    run: RunDirectory,
+    progress: Progress,
+) -> Training:
     """Warm start, then advantages: all that happens once, before the first update of the policy."""
     start = warm_start(config, log, samples, progress)
     if log.behaviour_weights is not None:
         save_policy(start.beta, run.path / "behaviour.safetensors")
-    estimate = path_consistency.estimate(
+    estimate = estimator(
         samples,
         start.beta,
         discount=config.discount,
@@ -128,9 +163,29 @@ def begin(config: TrainConfig, log: Trajectories, samples: Samples, run: RunDire
         advantage=estimate.advantage / estimate.advantage[samples.held_in_rows].std().clamp_min(1e-12),
         facts={
             "warm_start": {"kind": start.kind, "kl": start.kl, "behaviour_kl": start.beta_kl},
-            "critic": {"explained": estimate.explained, "explained_held_in": estimate.explained_held_in},
+            "critic": {
+                "explained": estimate.explained,
+                "explained_lower": estimate.explained_lower,
+                "explained_held_in": estimate.explained_held_in,
+            },
         },
     )
+
+
+@torch.no_grad()
+def judge(config: TrainConfig, now: Training, samples: Samples, run: RunDirectory) -> None:
+    """Keep the trained policy where the held-out episodes bear it out; else go back to the one it started from.
+
+    What was trained stays in trained.safetensors for whoever wants to look.
+    """
+    rows = samples.held_out_rows
+    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)])
+    found = certify(log_ratio, now.advantage[rows], samples.episode[rows], now.facts["critic"]["explained_lower"])
+    keep = found.certified or not config.certify
+    now.facts["certificate"] = {**found.to_dict(), "kept": "trained policy" if keep else "starting policy"}
+    if not keep:
+        save_policy(now.policy, run.path / "trained.safetensors")
+        now.policy.load_state_dict(checkpoints.load(run.path / "checkpoints" / "step-00000000").tensors["policy"])
 
 
 def adam(policy: Policy, config: TrainConfig) -> torch.optim.Optimizer:

@@ -40,11 +40,11 @@ class Samples:
         return self.action if self.pre_squash is None else self.pre_squash
 
     def log_ratio(self, policy: Policy, rows: Tensor) -> Tensor:
-        """log pi(a|s) - log beta(a|s) of some rows, [B]; carries the policy's gradient."""
+        """Log pi(a|s) - log beta(a|s) of some rows, [B]; carries the policy's gradient."""
         return self.log_prob(policy, rows) - self.behaviour_log_prob[rows]
 
     def log_prob(self, policy: Policy, rows: Tensor) -> Tensor:
-        """log pi(a|s) of some rows, [B]."""
+        """Log pi(a|s) of some rows, [B]."""
         pre_squash = None if self.pre_squash is None else self.pre_squash[rows]
         return policy.log_prob(self.observation[rows], self.action[rows], pre_squash)
 
@@ -97,4 +97,3 @@ def _draw_held_out(episodes: int, fraction: float, seed: int) -> np.ndarray:
     held_out = np.zeros(episodes, bool)
     held_out[chosen] = True
     return held_out
-

@@ -166,9 +166,7 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
     )
 
 
-def _convention(
-    actions: np.ndarray, declared: str | float | None, notes: list[str]
-) -> tuple[Convention, np.ndarray]:
+def _convention(actions: np.ndarray, declared: str | float | None, notes: list[str]) -> tuple[Convention, np.ndarray]:
     """Which density the log-probs are of, as declared or as the actions suggest; and the actions in its shape."""
     if actions.dtype.kind in "iu" or declared == "categorical":
         flat = actions[:, 0] if actions.ndim == 2 and actions.shape[1] == 1 else actions

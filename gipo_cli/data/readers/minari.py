@@ -1,0 +1,208 @@
+"""Minari's HDF5 storage: one group an episode, with a metadata.json beside it.
+
+Minari itself is never asked to read: its `load_dataset` and `recover_environment` import and call what metadata.json
+names. Here that file is text, of which a few fields are looked at.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from gipo_cli.data.hdf5 import LARGEST_COLUMN, attribute, member, open_safely, read_column
+from gipo_cli.data.log_probs import LOG_PROB_NAMES, convention_of, no_log_probs
+from gipo_cli.data.readers import Reader
+from gipo_cli.data.trajectories import ActionSpace, Trajectories
+from gipo_cli.errors import DataError, SettingError
+
+DATA_FILE, METADATA_FILE = "main_data.hdf5", "metadata.json"
+LARGEST_METADATA = 4 * 2**20  # bytes; Minari's own are a few thousand
+IDENTIFIER = re.compile(r"([-_\w][-_\w/]*[-_\w]+/)?[-_\w]+?-v\d+")  # Minari's; without a dot nothing leaves the root
+EPISODE = re.compile(r"episode_(\d{1,15})")
+MOST_NAMED = 8  # datasets named in an error
+
+
+@dataclass(frozen=True)
+class _Episode:
+    """One episode as stored; T steps, and log-probs of T or T + 1 rows."""
+
+    name: str
+    observations: np.ndarray  # [T + 1, *O]
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    log_probs: np.ndarray
+
+
+def place_of(identifier: str) -> Path:
+    """Where Minari keeps the dataset of this name on this machine.
+
+    Raises:
+        SettingError: it is not a name of Minari's kind.
+        DataError: it is not on this machine.
+    """
+    if not IDENTIFIER.fullmatch(identifier):
+        raise SettingError(
+            f"{identifier!r} is not the name of a Minari dataset.", "Expected one such as mujoco/hopper/medium-v0."
+        )
+    root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+    place = root / identifier
+    if place.is_dir():
+        return place
+    there = _identifiers_under(root)
+    shown = ", ".join(there[:MOST_NAMED]) + (f" and {len(there) - MOST_NAMED} more" if there[MOST_NAMED:] else "")
+    raise DataError(
+        f"there is no Minari dataset {identifier} in {root}.",
+        f"There: {shown or 'none'}.\n`minari download {identifier}` fetches one that Minari hosts.",
+    )
+
+
+def _identifiers_under(root: Path) -> list[str]:
+    found = []
+    for directory, below, _ in os.walk(root):
+        if "data" in below and _data_directory(Path(directory)) is not None:
+            found.append(Path(directory).relative_to(root).as_posix())
+            below.clear()
+    return sorted(found)
+
+
+def recognises(place: Path) -> bool:
+    """Whether a directory is a Minari dataset, or the data directory of one."""
+    return _data_directory(place) is not None
+
+
+def _data_directory(place: Path) -> Path | None:
+    for directory in (place / "data", place):
+        if (directory / DATA_FILE).is_file():
+            return directory
+        if (directory / METADATA_FILE).is_file() and directory.name == "data":
+            return directory
+    return None
+
+
+def read(place: Path, name: str) -> Trajectories:
+    """Read a Minari dataset stored as HDF5.
+
+    Rows of infos are one more than the steps where Minari's DataCollector wrote them: row 0 belongs to the reset and
+    step t's log-prob stands in row t + 1. Written by hand it usually stands in row t; see `_aligned`.
+
+    Raises:
+        DataError: the dataset is damaged, hostile, of another storage format, or lacks what GIPO needs.
+    """
+    directory = _data_directory(place) or place
+    metadata = _metadata(directory / METADATA_FILE)
+    if not (directory / DATA_FILE).is_file():
+        raise DataError(
+            f"{place} is a Minari dataset stored as {metadata.get('data_format', 'something else')}; only HDF5 is read.",
+            "Minari writes HDF5 under data_format='hdf5'.",
+        )
+    with open_safely(directory / DATA_FILE) as file:
+        episodes = list(_episodes(file, place))
+        declared = attribute(file, "log_prob_convention") or metadata.get("log_prob_convention")
+    notes: list[str] = []
+    claimed = metadata.get("total_episodes")
+    if isinstance(claimed, int) and claimed != len(episodes):
+        notes.append(f"{METADATA_FILE} claims {claimed} episodes, the file holds {len(episodes)}.")
+    episodes = _with_steps(episodes, place, notes)
+    log_probs = _aligned(episodes, place, notes)
+    _close(episodes, place, notes)
+    space = _space(metadata.get("action_space"))
+    actions = _joined(episodes, "actions")
+    convention, actions = convention_of(place, actions, declared if isinstance(declared, str) else None, notes)
+    _require_observed(metadata.get("observation_space"), episodes[0].observations, place)
+    action_space, actions = _action_space(space, actions, convention, place)
+    return Trajectories(
+        name=name,
+        source=str(place),
+        observations=np.concatenate([episode.observations[:-1] for episode in episodes]),
+        actions=actions,
+        rewards=_joined(episodes, "rewards"),
+        behaviour_log_probs=np.concatenate(log_probs),
+        terminated=_joined(episodes, "terminated"),
+        truncated=_joined(episodes, "truncated"),
+        final_observations=np.stack([episode.observations[-1] for episode in episodes]),
+        episode_starts=np.cumsum([0, *(len(episode.rewards) for episode in episodes)]).astype(np.int64),
+        action_space=action_space,
+        convention=convention,
+        environment=_environment(metadata.get("env_spec")),
+        notes=tuple(notes),
+    )
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """The fields of metadata.json as they stand; nothing named in it is looked up."""
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > LARGEST_METADATA:
+        raise DataError(f"{path} has {path.stat().st_size:,} bytes; up to {LARGEST_METADATA:,} are read.")
+    fields = _json(path.read_bytes())
+    if not isinstance(fields, dict):
+        raise DataError(f"{path} is damaged; expected a JSON object.", "Copy or download the dataset again.")
+    return fields
+
+
+def _json(text: object) -> Any:
+    """What a JSON text says, none where it says nothing that can be read. Minari writes a bare Infinity in spaces."""
+    try:
+        return json.loads(text) if isinstance(text, str | bytes) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _episodes(file: h5py.File, place: Path) -> Iterator[_Episode]:
+    """The episodes in the order of their numbers; by name episode_10 would come before episode_2."""
+    numbers = sorted(int(found[1]) for found in map(EPISODE.fullmatch, file) if found)
+    if not numbers:
+        raise DataError(f"{place} holds no episodes.", f"It holds: {', '.join(sorted(file)) or 'nothing'}.")
+    key, size = None, 0
+    for number in numbers:
+        group = member(file, f"episode_{number}")
+        if not isinstance(group, h5py.Group):
+            raise DataError(f"{place}: 'episode_{number}' is no group; expected one an episode.")
+        key = key or _log_prob_key(group)
+        episode = _episode(group, f"episode_{number}", key, place)
+        # Many names may share one array in the file: the sum is what memory has to hold.
+        size += sum(column.nbytes for column in vars(episode).values() if isinstance(column, np.ndarray))
+        if size > LARGEST_COLUMN:
+            raise DataError(f"{place} unpacks to more than {LARGEST_COLUMN:,} bytes; it is not read.")
+        yield episode
+
+
+def _episode(group: h5py.Group, name: str, key: str | None, place: Path) -> _Episode:
+    if isinstance(member(group, "observations"), h5py.Group):
+        raise DataError(
+            f"{place}: its observations are a Dict or Tuple of arrays; expected one array.",
+            "Flatten them, as gymnasium.wrappers.FlattenObservation does, and write the dataset again.",
+        )
+    names = ("observations", "actions", "rewards", "terminations", "truncations")
+    columns = {column: read_column(group, column) for column in names}
+    log_probs = None if key is None else read_column(group, key)
+    for column, values in columns.items():
+        if values is None or values.ndim == 0:
+            raise DataError(f"{place}: {name} has no column '{column}'.", f"It holds: {', '.join(sorted(group))}.")
+    if log_probs is None or log_probs.ndim == 0:
+        whose = f"{name} of {place}" if key else place
+        raise no_log_probs(whose, "infos/log_prob [T] or [T + 1] of each episode")
+    found = {column: _flat(values) for column, values in columns.items() if values is not None}
+    steps = len(found["rewards"])
+    expected = {"observations": steps + 1, "actions": steps, "terminations": steps, "truncations": steps}
+    for column, rows in expected.items():
+        if len(found[column]) != rows:
+            raise DataError(
+                f"{place}: '{column}' of {name} has {len(found[column])} rows; its {steps} rewards ask for {rows}."
+            )
+    if len(log_probs) not in (steps, steps + 1):
+        raise DataError(f"{place}: '{key}' of {name} has {len(log_probs)} rows; expected {steps} or {steps + 1}.")
+    log_probs = log_probs[:, 0] if log_probs.ndim == 2 and log_probs.shape[1] == 1 else log_probs
+    flags = {column: found[column].astype(bool) for column in ("terminations", "truncations")}
+    return _Episode(
+        name, columns_of(found["observations"]), found["actions"], found["rewards"],
+        flags["terminations"], flags["truncations"] & ~flags["terminations"], log_probs,
+    )  # fmt: skip

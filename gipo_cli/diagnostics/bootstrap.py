@@ -1,0 +1,34 @@
+"""Lower bounds by resampling whole episodes, because the steps of one episode are not independent."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+FEWEST_EPISODES = 5  # with fewer the resamples repeat themselves and a bound means nothing
+
+
+def lower_bound(
+    sums: NDArray[np.floating],
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    level: float = 0.95,
+) -> float | None:
+    """One-sided lower confidence bound of a function of sums over episodes (percentile bootstrap).
+
+    Args:
+        sums: what each episode adds, [E, K]; the statistic is a function of their totals.
+        statistic: totals [B, K] -> values [B], of B resamples at once.
+        level: the share of repetitions in which the bound should hold.
+
+    Returns:
+        The (1 - level) quantile over resamples of episodes with replacement; none where there are fewer than
+        FEWEST_EPISODES.
+
+    Source: Efron and Tibshirani 1993, chapter 13; the episode as the unit, since steps are dependent.
+    """
+    episodes = len(sums)
+    if episodes < FEWEST_EPISODES:
+        return None
+    drawn = np.random.default_rng(0).multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES)
+    return float(np.quantile(statistic(drawn @ sums.astype(np.float64)), 1 - level))
