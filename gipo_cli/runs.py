@@ -92,9 +92,12 @@ class RunDirectory:
         """Lock the run for this process.
 
         Raises:
-            RunError: another process holds it.
+            RunError: another process holds it, or it cannot be written.
         """
-        lock = (self.path / LOCK).open("a+", encoding="utf-8")
+        try:
+            lock = (self.path / LOCK).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written ({error.strerror}).") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -160,9 +163,12 @@ class RunDirectory:
         path = self.path / METRICS
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         try:
-            return [json.loads(line) for line in lines]
+            found = [json.loads(line) for line in lines]
         except ValueError as error:
             raise RunError(f"{path} is damaged ({error}).") from error
+        if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in found):
+            raise RunError(f"{path} is damaged: expected an object with its step on every line.")
+        return found
 
     def truncate_metrics(self, step: int) -> None:
         """Keep the lines up to and including `step`: what came after the checkpoint is done again."""
@@ -196,7 +202,8 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string, surrogate pairs apart
+        # A JSON string is a TOML basic string, surrogate pairs apart, and DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return repr(value)

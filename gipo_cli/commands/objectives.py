@@ -1,6 +1,6 @@
 """`gipo objectives`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +9,7 @@ def objectives(as_json: Annotated[bool, typer.Option("--json", help="Print one J
     """List the objectives: formula, settings with their defaults, and source."""
     from gipo_cli.objectives.settings import settings_of
     from gipo_cli.registry import OBJECTIVES
-    from gipo_cli.rendering.terminal import json_document, table
+    from gipo_cli.rendering.terminal import json_document
 
     entries = []
     for name in OBJECTIVES.places:
@@ -21,7 +21,19 @@ def objectives(as_json: Annotated[bool, typer.Option("--json", help="Print one J
     if as_json:
         json_document({"objectives": entries})
         return
-    shown = [
-        (e["name"], e["formula"], ", ".join(f"{k}={v}" for k, v in e["settings"].items()), e["source"]) for e in entries
-    ]
-    table("", ("name", "formula", "settings", "source"), shown)
+    for i, entry in enumerate(entries):
+        _print(entry, first=i == 0)
+
+
+def _print(entry: dict[str, Any], *, first: bool) -> None:
+    """One objective as a paragraph: formulas are too wide for the cells of a table."""
+    from textwrap import wrap
+
+    from gipo_cli.rendering.terminal import line
+
+    if not first:
+        line("")
+    settings = ", ".join(f"{name}={value:g}" for name, value in entry["settings"].items()) or "no settings"
+    line((entry["name"].ljust(10), "bold"), settings)
+    for text in wrap(entry["formula"], 76, subsequent_indent="    ") + wrap(entry["source"], 76):
+        line(f"  {text}")

@@ -61,7 +61,11 @@ def policy_from_arrays(
         spec = replace(spec, log_std_bounds=log_std_bounds)
     state = {name.replace("/", "."): np.asarray(value) for name, value in arrays.items()}
     mean, variance = state.pop("observation_mean", None), state.pop("observation_variance", None)
+    if (mean is None) != (variance is None):
+        raise DataError(f"{source}: of observation_mean and observation_variance it holds one; expected both or none.")
     if mean is not None and variance is not None:
+        if not (variance.astype(np.float64) + observation_epsilon > 0).all():
+            raise DataError(f"{source}: observation_variance holds numbers that are not above 0.")
         state["observation_mean"] = mean
         state["observation_scale"] = np.sqrt(variance.astype(np.float64) + observation_epsilon)
     return _load(Policy(spec), {k: torch.from_numpy(v.astype(np.float32)) for k, v in state.items()}, source)
@@ -99,17 +103,17 @@ def load_policy(path: Path) -> tuple[Policy, dict[str, str]]:
     tensors, metadata = _read_safetensors(path)
     if SPEC_KEY in metadata:
         try:
-            spec = PolicySpec.from_dict(json.loads(metadata[SPEC_KEY]))
-        except (ValueError, KeyError, TypeError) as error:
+            policy = Policy(PolicySpec.from_dict(json.loads(metadata[SPEC_KEY])))
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
             raise DataError(f"{path}: its policy description is damaged ({error}).") from error
-        return _load(Policy(spec), tensors, str(path)), metadata
+        return _load(policy, tensors, str(path)), metadata
     if "output_distribution" not in metadata:
         raise DataError(
             f"{path} does not say which policy its weights belong to.",
             "Expected safetensors with 'nonlinearity' and 'output_distribution' in its metadata.",
         )
     return policy_from_arrays(
-        {name: tensor.numpy() for name, tensor in tensors.items()},
+        {name: tensor.double().numpy() for name, tensor in tensors.items()},  # numpy has no bfloat16
         source=str(path),
         **_network_of(metadata, path),
     ), metadata

@@ -1,1 +1,1 @@
-"""What a person sees: the only place that imports rich (terminal) and matplotlib (plots)."""
+"""What a person sees, in a terminal (rich, in terminal.py alone) and in pictures (matplotlib, in plots.py alone)."""

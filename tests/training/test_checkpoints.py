@@ -202,7 +202,8 @@ torch.set_num_threads(1)
 from gipo_cli.training import checkpoints
 
 def content(number):
-    return {"policy": {"w": torch.full((4,), float(number))}, "training": {"a": torch.arange(3) * number}}, {"n": number}
+    tensors = {"policy": {"w": torch.full((4,), float(number))}, "training": {"a": torch.arange(3) * number}}
+    return tensors, {"n": number}
 
 def number_of(run):
     found = checkpoints.load_latest(run)
@@ -352,7 +353,8 @@ def test_an_optimizer_before_its_first_step_round_trips(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"policy_spec": None}, {"policy_spec": {**SPEC.to_dict(), "action_size": 3}}, {"policy_spec": {"x": 1}}]
+    "state",
+    [{}, {"policy_spec": None}, {"policy_spec": {**SPEC.to_dict(), "action_size": 3}}, {"policy_spec": {"x": 1}}],
 )
 def test_a_checkpoint_without_a_policy_that_fits_is_refused(tmp_path, state):
     weights = {name: value.detach() for name, value in Policy(SPEC).state_dict().items()}

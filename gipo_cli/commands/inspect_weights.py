@@ -1,0 +1,165 @@
+"""`gipo inspect-weights`: how far the importance weights of a run can be trusted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gipo_cli.errors import GipoError, RunError, SettingError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gipo_cli.diagnostics.inspection import Weights
+    from gipo_cli.runs import RunDirectory
+
+COLUMNS = {"log_ratio": "f", "advantage": "f", "episode": "iu", "held_out": "b"}  # name -> kinds of numpy dtype
+LARGEST = 2**33  # bytes; 300 million steps, and an archive that claims more is not one of ours
+
+
+def inspect_weights(
+    run: Annotated[Path, typer.Argument(help="Run directory.", show_default=False)],
+    plot: Annotated[Path | None, typer.Option(help="Draw them, as FILE.png.", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --plot replace a file.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show the importance weights of a run, and whether to trust what was learned from them."""
+    from gipo_cli.diagnostics.inspection import inspect
+    from gipo_cli.rendering import terminal
+    from gipo_cli.runs import RunDirectory
+
+    if plot is not None:
+        _refuse_picture(plot, force)
+    place = RunDirectory.open(run)
+    name, settings = _objective_of(place)
+    columns = _read(place)
+    weights = _weigh(columns, name, settings)
+    document = {"run": str(run), **inspect(weights, _bound(name, settings))}
+    if plot is not None:
+        from gipo_cli.rendering import plots
+
+        content = plots.weights_picture(weights, document, name, settings)
+        _write_picture(plot, content)
+    if json:
+        terminal.json_document(document)
+    else:
+        from gipo_cli.rendering.inspection import print_inspection
+
+        print_inspection(weights, document, name, settings)
+    if plot is not None:
+        terminal.note(f"wrote {plot}")
+
+
+def _refuse_picture(path: Path, force: bool) -> None:
+    if path.suffix != ".png":
+        raise SettingError(f"--plot writes PNG pictures, not '{path.name}'.", f"Name it {path.with_suffix('.png')}.")
+    if path.is_dir():
+        raise SettingError(f"{path} is a directory.", "Name a file for --plot.")
+    if path.exists() and not force:
+        raise SettingError(f"{path} exists.", "Add --force to replace it, or name another file.")
+    if not path.parent.is_dir():
+        raise SettingError(f"there is no directory {path.parent} for the picture.", f"Make it: mkdir -p {path.parent}")
+
+
+def _write_picture(path: Path, content: bytes) -> None:
+    from gipo_cli.runs import atomic_write
+
+    try:
+        atomic_write(path, content)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written ({error.strerror}).", "Name another file for --plot.") from error
+
+
+def _objective_of(place: "RunDirectory") -> tuple[str, dict[str, float]]:
+    """The run's objective and its settings."""
+    from gipo_cli.objectives.settings import resolve
+    from gipo_cli.registry import OBJECTIVES
+
+    config = place.read_config()
+    name, given = config.get("objective"), config.get("settings", {})
+    if not isinstance(name, str) or not isinstance(given, dict):
+        raise RunError(f"{place.path / 'config.toml'} names no objective.", "The run directory is damaged.")
+    try:
+        return name, resolve(name, OBJECTIVES.load(name), given)
+    except GipoError as error:  # the user's flags are not at fault here, the file is
+        raise RunError(f"{place.path / 'config.toml'}: {error.message}", error.hint) from error
+
+
+def _read(place: "RunDirectory") -> "dict[str, np.ndarray]":
+    """The columns of log_ratios.npz, checked; nothing in the file is run."""
+    from gipo_cli.runs import LOG_RATIOS
+
+    path = place.path / LOG_RATIOS
+    resume = f"gipo train --resume {place.path}"
+    if not path.exists():
+        hint = f"Training has not reached its first checkpoint yet; wait for it, or: {resume}"
+        raise RunError(f"{place.path} has no {LOG_RATIOS}.", hint)
+    again = f"Delete it and write it again with: {resume}"
+    columns = _load(path, again)
+    size = columns["log_ratio"].size
+    for name, kinds in COLUMNS.items():
+        column = columns[name]
+        if column.dtype.kind not in kinds:
+            raise RunError(f"{name} in {path} holds {column.dtype} values, which are of the wrong kind.", again)
+        if column.shape != (size,):
+            raise RunError(f"{name} in {path} has the shape {list(column.shape)}; expected [{size}].", again)
+    if size == 0:
+        raise RunError(f"{path} holds no transitions.", again)
+    _refuse_non_finite(columns, path, again)
+    return columns
+
+
+def _load(path: Path, again: str) -> "dict[str, np.ndarray]":
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(member.file_size for member in archive.infolist())
+        if claimed > LARGEST:
+            raise RunError(f"{path} claims {claimed:,} bytes, more than any run writes.", again)
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in COLUMNS if name not in archive.files]
+            if missing:
+                raise RunError(f"{path} has no array '{missing[0]}'.", again)
+            return {name: np.asarray(archive[name]) for name in COLUMNS}
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        # numpy's own messages advise to switch pickles on; that is the last thing to do.
+        why = "it holds pickled objects, which are never read" if "pickle" in str(error).lower() else "it is damaged"
+        raise RunError(f"{path} cannot be read: {why}.", again) from error
+
+
+def _refuse_non_finite(columns: "dict[str, np.ndarray]", path: Path, again: str) -> None:
+    import numpy as np
+
+    for name in ("log_ratio", "advantage"):
+        bad = np.flatnonzero(~np.isfinite(columns[name]))
+        if bad.size:
+            value = columns[name][bad[0]]
+            raise RunError(f"{name} in {path} is {value} at row {bad[0]} ({bad.size} such rows).", again)
+
+
+def _weigh(columns: "dict[str, np.ndarray]", name: str, settings: dict[str, float]) -> "Weights":
+    import numpy as np
+    import torch
+
+    from gipo_cli.diagnostics.inspection import Weights
+    from gipo_cli.objectives.effective_weight import effective_weight
+    from gipo_cli.registry import OBJECTIVES
+
+    torch.set_num_threads(1)
+    log_ratio, advantage = (columns[key].astype(np.float64) for key in ("log_ratio", "advantage"))
+    weight = effective_weight(
+        OBJECTIVES.load(name), torch.from_numpy(log_ratio), torch.from_numpy(advantage), **settings
+    )
+    if not torch.isfinite(weight).all():
+        raise RunError(f"the objective '{name}' gives some samples of the run a weight beyond float64.")
+    return Weights(log_ratio, advantage, columns["episode"].astype(np.int64), columns["held_out"], weight.numpy())
+
+
+def _bound(name: str, settings: dict[str, Any]) -> float | None:
+    from gipo_cli.diagnostics.bound import bound
+
+    return bound(settings["sigma"]) if name == "gipo" else None

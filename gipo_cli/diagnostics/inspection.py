@@ -1,0 +1,137 @@
+"""All statistics of one run's importance weights, split by split: the document that `gipo inspect-weights` prints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gipo_cli.diagnostics.clipping import ppo_dead_fraction
+from gipo_cli.diagnostics.ess import ess
+from gipo_cli.diagnostics.histogram import counts, shared_edges
+from gipo_cli.diagnostics.kl import kl_k1, kl_k3
+from gipo_cli.diagnostics.mean_ratio import mean_ratio, mean_with_error
+from gipo_cli.diagnostics.moments import QUANTILES, quantiles, weight_moments, weight_quantiles
+from gipo_cli.diagnostics.second_moment import second_moment
+from gipo_cli.diagnostics.suppression import suppressed_fraction
+from gipo_cli.diagnostics.verdict import findings, verdict
+
+BINS = 60
+LARGEST_SHOWN = 20.0  # nats; a ratio of 5e8 and anything beyond share the last bin of a histogram
+
+Rows = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a run says of every logged step, each [N]; log_ratio in nats."""
+
+    log_ratio: NDArray[np.float64]
+    advantage: NDArray[np.float64]
+    episode: NDArray[np.int64]
+    held_out: Rows
+    trust_weighted: NDArray[np.float64]  # the effective weight, see objectives.effective_weight
+
+    def at(self, rows: Rows) -> "Weights":
+        """The same columns at some of the rows."""
+        columns = (self.log_ratio, self.advantage, self.episode, self.held_out, self.trust_weighted)
+        return Weights(*(column[rows] for column in columns))
+
+    @property
+    def raw(self) -> NDArray[np.float64]:
+        """The importance ratio, [N]; saturated at 20 nats, so for showing and not for statistics."""
+        return np.exp(np.minimum(self.log_ratio, LARGEST_SHOWN))
+
+
+def inspect(weights: Weights, bound: float | None) -> dict[str, Any]:
+    """Statistics by split, histograms, findings and the verdict, as plain values without nan.
+
+    The findings are judged on the held-out steps, because the policy was fitted to the others; on all steps only
+    where nothing was held out.
+
+    Args:
+        weights: the run's columns.
+        bound: the largest weight that the objective can give; None where there is none.
+    """
+    found = findings(*_judged(weights))
+    return {
+        "splits": {name: statistics(weights.at(rows), bound) for name, rows in split_rows(weights).items()},
+        "histogram": _histogram(weights),
+        "findings": found,
+        "verdict": verdict(found),
+    }
+
+
+def split_rows(weights: Weights) -> dict[str, Rows]:
+    """Which rows each split has; an advantage of exactly 0 is in neither of the last two."""
+    return {
+        "all": np.ones(weights.log_ratio.size, bool),
+        "held_in": ~weights.held_out,
+        "held_out": weights.held_out,
+        "positive_advantage": weights.advantage > 0,
+        "negative_advantage": weights.advantage < 0,
+    }
+
+
+def statistics(weights: Weights, bound: float | None) -> dict[str, Any]:
+    """Every number of one split; None where a number cannot be known, so all of them where the split is empty."""
+    x, trust = weights.log_ratio, _log(weights.trust_weighted)
+    return {
+        "transitions": x.size,
+        "raw": {**_weight_figures(x), "quantiles": _known(weight_quantiles, x) or dict.fromkeys(QUANTILES)},
+        "trust_weighted": {**_weight_figures(trust), "bound": bound},
+        "kl": {"k1": _known(kl_k1, x), "k3": _known(kl_k3, x)},
+        "log_ratio": {
+            "mean": float(x.mean()) if x.size else None,
+            "std": float(x.std()) if x.size else None,
+            "second_moment": _known(second_moment, x),
+            "quantiles": _known(quantiles, x) or dict.fromkeys(QUANTILES),
+        },
+        "ppo_dead_fraction": _known(ppo_dead_fraction, x, weights.advantage),
+        "suppressed_fraction": _known(suppressed_fraction, weights.trust_weighted),
+    }
+
+
+def _weight_figures(log_weight: NDArray[np.float64]) -> dict[str, float | None]:
+    effective = _known(ess, log_weight)
+    moments = _known(weight_moments, log_weight) or dict.fromkeys(("mean", "std", "max"))
+    return {**moments, "ess": effective, "ess_fraction": None if effective is None else effective / log_weight.size}
+
+
+def _judged(weights: Weights) -> tuple[str, dict[str, Any]]:
+    """The split that the findings speak of, in words, and its figures."""
+    held_out = bool(weights.held_out.any())
+    part = weights.at(weights.held_out) if held_out else weights
+    x = part.log_ratio
+    mean_square = weight_moments(2 * x)["mean"]
+    figures = {
+        "ess_raw": _weight_figures(x)["ess_fraction"],
+        "ess_trust": _weight_figures(_log(part.trust_weighted))["ess_fraction"],
+        "mean_ratio": _known(mean_ratio, x, part.episode) or (None, None),
+        "kl": mean_with_error(-x, part.episode),
+        "chi2": None if mean_square is None else mean_square - 1,
+        "abs_log_ratio_p95": float(np.quantile(np.abs(x), 0.95)),
+        "ppo_dead_fraction": ppo_dead_fraction(x, part.advantage),
+        "suppressed_fraction": suppressed_fraction(part.trust_weighted),
+    }
+    return "held-out transitions" if held_out else "transitions (none was held out)", figures
+
+
+def _histogram(weights: Weights) -> dict[str, list[float]]:
+    columns = {"log_ratio": weights.log_ratio, "raw": weights.raw, "trust_weighted": weights.trust_weighted}
+    edges = shared_edges(list(columns.values()), BINS)
+    return {"edges": edges.tolist(), **{name: counts(column, edges).tolist() for name, column in columns.items()}}
+
+
+def _log(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):  # a weight of 0 is a log weight of -inf, which the statistics expect
+        return np.log(weight)
+
+
+def _known(statistic: Callable[..., Any], *columns: NDArray[Any]) -> Any:
+    """A statistic, or None where it says that it cannot be known."""
+    try:
+        return statistic(*columns)
+    except ValueError:
+        return None

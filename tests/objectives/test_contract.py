@@ -1,0 +1,178 @@
+"""What every objective owes the loop, and the published or derived values of each."""
+
+import math
+
+import pytest
+import torch
+
+from gipo_cli.errors import SettingError
+from gipo_cli.objectives.effective_weight import effective_weight
+from gipo_cli.objectives.settings import resolve
+from gipo_cli.registry import OBJECTIVES
+
+HAS = "It has: sigma=1.0."
+EVERY = pytest.mark.parametrize("name", OBJECTIVES.places)
+
+
+def column(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def samples(n=64):
+    generator = torch.Generator().manual_seed(0)
+    return (torch.randn(n, generator=generator, dtype=torch.float64) for _ in range(2))
+
+
+@EVERY
+def test_samples_are_treated_alone(name):
+    objective = OBJECTIVES.load(name)
+    x, advantage = samples()
+    alone = torch.cat([objective(x[i : i + 1], advantage[i : i + 1]) for i in range(64)])
+    torch.testing.assert_close(objective(x, advantage), alone)
+
+
+@EVERY
+def test_loss_is_proportional_to_the_size_of_the_advantage(name):
+    objective = OBJECTIVES.load(name)
+    x, advantage = samples()
+    torch.testing.assert_close(objective(x, 7 * advantage), 7 * objective(x, advantage))
+
+
+@EVERY
+def test_no_gradient_reaches_the_advantage(name):
+    x, advantage = samples()
+    advantage.requires_grad_()
+    OBJECTIVES.load(name)(x.requires_grad_(), advantage).sum().backward()
+    assert advantage.grad is None
+
+
+@EVERY
+def test_gradient_is_minus_weight_times_advantage(name):
+    objective = OBJECTIVES.load(name)
+    x, advantage = samples()
+    weight = effective_weight(objective, x, advantage)
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(objective(x, advantage).sum(), x)
+    torch.testing.assert_close(gradient, -weight * advantage)
+
+
+RATIOS = (0.05, 0.2, 0.5, 0.8, 1, 1.2, 1.5, 2, 5, 20)
+TABLE = [
+    ("no-clip", {}, 1, RATIOS),
+    ("ppo-clip", {}, 1, (0.05, 0.2, 0.5, 0.8, 1, 1.2, 0, 0, 0, 0)),
+    ("ppo-clip", {}, -1, (0, 0, 0, 0.8, 1, 1.2, 1.5, 2, 5, 20)),
+    ("sapo", {}, 1, (0.0402, 0.1711, 0.4700, 0.7921, 1, 1.1881, 1.4100, 1.5729, 0.3533, 0)),
+    ("sapo", {}, -1, (0.0394, 0.1685, 0.4671, 0.7912, 1, 1.1869, 1.4012, 1.5362, 0.2911, 0)),
+    ("sapo", {"tau_negative": 2}, -1, (0.0226, 0.1118, 0.3932, 0.7688, 1, 1.1533, 1.1797, 0.8399, 0.0067, 0)),
+    ("gipo", {"sigma": 0.2}, 1, (0, 0, 0.0012, 0.4293, 1, 0.7920, 0.1921, 0.0049, 0, 0)),
+    ("gipo", {"sigma": 0.5}, 1, (0, 0.0011, 0.1913, 0.7242, 1, 1.1228, 1.0797, 0.7651, 0.0281, 0)),
+    ("gipo", {"sigma": 1}, -1, (0.0006, 0.0548, 0.3932, 0.7803, 1, 1.1802, 1.3816, 1.5729, 1.3693, 0.2250)),
+    ("gipo", {"sigma": 2}, 1, (0.0163, 0.1447, 0.4709, 0.7950, 1, 1.1950, 1.4695, 1.8834, 3.617, 6.514)),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "sign", "expected"), TABLE)
+def test_weights_at_reference_ratios(name, settings, sign, expected):
+    x = column(*RATIOS).log()
+    found = effective_weight(OBJECTIVES.load(name), x, torch.full_like(x, sign), **settings)
+    torch.testing.assert_close(found, column(*expected), atol=6e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "v", "first", "second"),
+    [(1, 1, 0.66427, 0.74133), (0.5, 1, 0.40466, 0.33333), (2, 4, 0.55070, 1.56940), (1, 4, 0.29978, 0.33333)],
+)
+def test_moments_under_log_normal_ratios(sigma, v, first, second):
+    # Integrated on a grid: x ~ N(-v/2, v), for which E[ratio] = 1.
+    x = torch.linspace(-60, 60, 200_001, dtype=torch.float64)
+    density = torch.exp(-((x + v / 2) ** 2) / (2 * v)) / math.sqrt(2 * math.pi * v)
+    weight = effective_weight(OBJECTIVES.load("gipo"), x, torch.ones_like(x), sigma=sigma)
+    assert torch.trapezoid(weight * density, x).item() == pytest.approx(first, abs=1e-5)
+    assert torch.trapezoid(weight**2 * density, x).item() == pytest.approx(second, abs=1e-5)
+
+
+def test_wide_sigma_is_no_clip():
+    x, advantage = samples()
+    torch.testing.assert_close(
+        OBJECTIVES.load("gipo")(x, advantage, sigma=1e6), OBJECTIVES.load("no-clip")(x, advantage)
+    )
+
+
+# The 2x2 GridWorld of GIPO's authors: up, down, left, right; states top left, top right, bottom left; goal absorbing.
+PI = {
+    2: ((0.10, 0.40, 0.10, 0.40), (0.10, 0.60, 0.20, 0.10), (0.10, 0.10, 0.20, 0.60)),
+    3: ((0.05, 0.45, 0.05, 0.45), (0.05, 0.75, 0.10, 0.10), (0.05, 0.10, 0.10, 0.75)),
+}
+NEXT = ((0, 2, 0, 1), (1, 3, 0, 1), (0, 2, 2, 3))
+BEHAVIOUR_A = column(0.25, 0.25, 0.25, 0.25)
+BEHAVIOUR_E = 0.45 * column(0.3, 0.2, 0.3, 0.2) + 0.35 * column(0.32, 0.18, 0.28, 0.22) + 0.2 * BEHAVIOUR_A
+
+
+def advantages(policy):
+    """V(S0) and A(S0, .) by a linear solve; gamma 0.9, reward -1 per step."""
+    system, rewards = torch.eye(4, dtype=torch.float64), column(-1, -1, -1, 0)
+    for state, row in enumerate(PI[policy]):
+        for action, probability in enumerate(row):
+            system[state, NEXT[state][action]] -= 0.9 * probability
+    values = torch.linalg.solve(system, torch.where(torch.arange(4) == 3, 0.0, rewards))
+    values[3] = 0
+    return values[0].item(), torch.stack([-1 + 0.9 * values[following] for following in NEXT[0]]) - values[0]
+
+
+def bias_variance(name, policy, behaviour, **settings):
+    """Of the one-sample gradient for (S0, right), exact over the four actions."""
+    pi = column(*PI[policy][0])
+    _, advantage = advantages(policy)
+    score = column(0, 0, 0, 1) - pi[3]
+
+    def moments(objective, **chosen):
+        weight = effective_weight(OBJECTIVES.load(objective), (pi / behaviour).log(), advantage, **chosen)
+        gradient = weight * advantage * score
+        mean = (behaviour * gradient).sum()
+        return mean, (behaviour * (gradient - mean) ** 2).sum()
+
+    mean, variance = moments(name, **settings)
+    return abs(mean - moments("no-clip")[0]).item(), variance.item()
+
+
+@pytest.mark.parametrize(("policy", "value"), [(2, -2.773754), (3, -2.320279)])
+def test_gridworld_values(policy, value):
+    assert advantages(policy)[0] == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "policy", "behaviour", "bias", "variance"),
+    [
+        ("no-clip", {}, 2, BEHAVIOUR_A, 0, 0.0134),
+        ("gipo", {"sigma": 0.1}, 2, BEHAVIOUR_A, 0.0513, 0),
+        ("gipo", {"sigma": 0.3}, 2, BEHAVIOUR_A, 0.0527, 0.0008),
+        ("gipo", {"sigma": 0.5}, 2, BEHAVIOUR_A, 0.0447, 0.0041),
+        ("gipo", {"sigma": 1}, 2, BEHAVIOUR_A, 0.0191, 0.0094),
+        ("gipo", {"sigma": 2}, 2, BEHAVIOUR_A, 0.0056, 0.0122),
+        ("ppo-clip", {}, 2, BEHAVIOUR_A, 0.0513, 0),
+        ("sapo", {"tau_negative": 2}, 2, BEHAVIOUR_A, 0.0161, 0.0100),
+        ("no-clip", {}, 3, BEHAVIOUR_E, 0, 0.0047),
+        ("gipo", {"sigma": 1}, 3, BEHAVIOUR_E, 0.0248, 0.0020),
+        ("gipo", {"sigma": 2}, 3, BEHAVIOUR_E, 0.0104, 0.0036),
+        ("sapo", {"tau_negative": 2}, 3, BEHAVIOUR_E, 0.0132, 0.0022),
+    ],
+)
+def test_gridworld_bias_and_variance(name, settings, policy, behaviour, bias, variance):
+    found = bias_variance(name, policy, behaviour, **settings)
+    assert found == (pytest.approx(bias, abs=6e-5), pytest.approx(variance, abs=6e-5))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message", "hint"),
+    [
+        ("gipo", {"sgima": 1}, "the objective 'gipo' has no setting 'sgima'.", "Did you mean 'sigma'? " + HAS),
+        ("gipo", {"sigma": "abc"}, "sigma of the objective 'gipo' is 'abc', which is not a number.", HAS),
+        ("gipo", {"sigma": "0"}, "sigma of the objective 'gipo' is 0.0; expected a number above 0.", ""),
+        ("no-clip", {"sigma": 1}, "the objective 'no-clip' has no setting 'sigma'.", "It has none."),
+        ("ppo-clip", {"epsilon": 1}, "epsilon of the objective 'ppo-clip' is 1.0; expected a number below 1.", ""),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_named(name, given, message, hint):
+    with pytest.raises(SettingError) as refused:
+        resolve(name, OBJECTIVES.load(name), given)
+    assert (refused.value.message, refused.value.hint) == (message, hint)

@@ -1,0 +1,50 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "gipo_cli"
+FILES = sorted(PACKAGE.rglob("*.py"))
+ONLY_IN = {"rich": ("rendering/terminal.py",), "matplotlib": ("rendering/plots.py",), "typer": ("cli.py", "commands/")}
+FORBIDDEN = {"click", "pickle"}
+HEAVY = ("torch", "minari", "h5py", "gymnasium", "matplotlib", "pydantic", "safetensors")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_file_keeps_to_its_place(path):
+    place = path.relative_to(PACKAGE).as_posix()
+    found = set(imports(path))
+    tops = {name.split(".")[0] for name in found}
+    assert not tops & FORBIDDEN
+    for library, places in ONLY_IN.items():
+        assert library not in tops or place.startswith(places)
+    assert path.stem not in {"utils", "base", "core", "helpers", "common"}
+    assert len(path.read_text().splitlines()) <= 400
+    assert "torch.load(" not in path.read_text() and "torch.save(" not in path.read_text()
+    outside = tops - set(sys.stdlib_module_names)
+    ours = {name for name in found if name.startswith("gipo_cli")}
+    if place.startswith("objectives/"):
+        assert outside <= {"torch", "gipo_cli"}
+        assert ours <= {"gipo_cli.errors", "gipo_cli.objectives.settings"}
+    if place.startswith("diagnostics/"):
+        assert outside <= {"numpy", "gipo_cli"}
+        assert path.stem == "inspection" or ours <= {"gipo_cli.diagnostics"}
+    for folder in ("commands", "data/readers", "data/writers"):
+        if place.startswith(f"{folder}/"):
+            assert not any(name.startswith("gipo_cli." + folder.replace("/", ".") + ".") for name in ours)
+
+
+def test_help_loads_nothing_heavy():
+    code = f"import sys, gipo_cli.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
