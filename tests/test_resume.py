@@ -10,16 +10,23 @@ import time
 import pytest
 
 SETTINGS = (
-    "--device", "cpu", "--steps", "600", "--set", "critic_steps=150", "--set", "report_every=10",
+    "--device", "cpu", "--steps", "1500", "--set", "critic_steps=30", "--set", "report_every=10",
     "--set", "checkpoint_every=20",
 )  # fmt: skip
 
 
-def gipo(*arguments, **options):
+def gipo(*arguments):
+    """Start the command; used as a context manager, which waits for it and closes its pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", "gipo_cli", *map(str, arguments)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def finish(*arguments):
+    with gipo(*arguments, "--quiet") as process:
+        said = process.communicate()[1]
+    assert process.returncode == 0, said
 
 
 def content(run):
@@ -30,31 +37,28 @@ def content(run):
 
 @pytest.fixture(scope="module")
 def uninterrupted(cartpole_log, tmp_path_factory):
+    """A run that was never stopped; the seconds it takes to start, and those that it then trains."""
     run = tmp_path_factory.mktemp("uninterrupted") / "run"
     began = time.monotonic()
-    process = gipo("train", "--dataset", cartpole_log, "--out", run, "--quiet", *SETTINGS)
-    assert process.wait() == 0, process.stderr.read()
-    return run, time.monotonic() - began
+    finish("train", "--dataset", cartpole_log, "--out", run, "--dry-run", *SETTINGS)
+    start = time.monotonic() - began
+    finish("train", "--dataset", cartpole_log, "--out", run, *SETTINGS)
+    return run, start, time.monotonic() - began - 2 * start
 
 
 def test_five_kills_at_random_moments_change_no_byte(cartpole_log, uninterrupted, tmp_path):
-    reference, seconds = uninterrupted
+    reference, start, work = uninterrupted
     run = tmp_path / "run"
     moments = random.Random(0)
-    kills = 0
     arguments = ["--dataset", cartpole_log, "--out", run, *SETTINGS]
     for _ in range(5):
-        process = gipo("train", *arguments, "--quiet")
-        try:
-            # From before the first write to shortly before the end, imports and reading included.
-            process.wait(timeout=moments.uniform(0.3, 0.95) * seconds)
-        except subprocess.TimeoutExpired:
+        with gipo("train", *arguments, "--quiet") as process:
+            # A fifth of the work each at most, so that the fifth kill still meets a running process.
+            time.sleep(start + moments.uniform(0, 0.18) * work)
+            assert process.poll() is None, process.stderr.read()
             process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
         arguments = ["--resume", run] if (run / "run.json").exists() else arguments
-    final = gipo("train", *arguments, "--quiet")
-    assert final.wait() == 0, final.stderr.read()
-    assert kills >= 3
+    finish("train", *arguments)
     assert content(run) == content(reference)
 
 
@@ -62,17 +66,16 @@ def test_five_kills_at_random_moments_change_no_byte(cartpole_log, uninterrupted
 def test_a_polite_signal_saves_and_says_how_to_go_on(cartpole_log, uninterrupted, tmp_path, number, code):
     reference, _ = uninterrupted
     run = tmp_path / "run"
-    process = gipo("train", "--dataset", cartpole_log, "--out", run, *SETTINGS)
-    for line in process.stderr:
-        if line.startswith("policy 100/"):
-            process.send_signal(number)
-            break
-    rest = process.stderr.read()
-    assert process.wait() == code
+    with gipo("train", "--dataset", cartpole_log, "--out", run, *SETTINGS) as process:
+        for line in process.stderr:
+            if line.startswith("policy 100/"):
+                process.send_signal(number)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == code
     assert f"Continue with: gipo train --resume {run}" in rest
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
-    resumed = gipo("train", "--resume", run, "--quiet")
-    assert resumed.wait() == 0, resumed.stderr.read()
+    finish("train", "--resume", run)
     # The stop left one checkpoint more than the uninterrupted run has; all that both have is the same.
     mine, theirs = content(run), content(reference)
     assert {name: mine[name] for name in theirs} == theirs

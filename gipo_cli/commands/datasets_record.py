@@ -1,6 +1,7 @@
 """`gipo datasets record`: a log from a policy that acts."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ def datasets_record(
     from contextlib import nullcontext
     from importlib.metadata import PackageNotFoundError, version
 
-    from gipo_cli.data.recording import record
+    from gipo_cli.data.recording import action_space_of, record
     from gipo_cli.data.trajectories import BehaviourWeights
     from gipo_cli.data.writers.d4rl import refuse_existing, write
     from gipo_cli.errors import SettingError
@@ -35,13 +36,15 @@ def datasets_record(
     acting, metadata = load_policy(policy)
     made = make_environments(environment, environments)
     expected = made[0].observation_space.shape
-    if expected is None or acting.spec.observation_size != int(__import__("math").prod(expected)):
+    if expected is None or acting.spec.observation_size != math.prod(expected):
         raise SettingError(f"{policy} takes {acting.spec.observation_size} observations; {environment} has {expected}.")
+    if acting.spec.action_size != (action_space_of(made[0], environment).n or made[0].action_space.shape[0]):
+        raise SettingError(f"{policy} has {acting.spec.action_size} actions, which {environment} has not.")
     weights = BehaviourWeights(
         arrays=policy_to_arrays(acting),
         nonlinearity=acting.spec.activation,  # pyright: ignore[reportArgumentType]
         output_distribution=acting.spec.distribution,  # pyright: ignore[reportArgumentType]
-        observation_clip=None if acting.spec.observation_clip == float("inf") else acting.spec.observation_clip,
+        observation_clip=None if math.isinf(acting.spec.observation_clip) else acting.spec.observation_clip,
         observation_epsilon=0.0,  # the variance of policy_to_arrays has it in already
         log_std_bounds=acting.spec.log_std_bounds,
     )

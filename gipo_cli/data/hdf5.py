@@ -68,7 +68,10 @@ def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset | None:
                     f"{group.file.filename}: '{key}' is a {type(link).__name__}, which is not followed.",
                     "A link can reach other files of this machine; store the data itself.",
                 )
-            here = here[part]
+            found = here[part]
+            if isinstance(found, h5py.Datatype):
+                return None
+            here = found
         except (KeyError, RuntimeError, OSError) as error:
             raise DataError(f"{group.file.filename}: '{key}' cannot be read ({error}).") from error
     return here

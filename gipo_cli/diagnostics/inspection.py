@@ -35,8 +35,13 @@ class Weights:
 
     def at(self, rows: Rows) -> "Weights":
         """The same columns at some of the rows."""
-        columns = (self.log_ratio, self.advantage, self.episode, self.held_out, self.trust_weighted)
-        return Weights(*(column[rows] for column in columns))
+        return Weights(
+            self.log_ratio[rows],
+            self.advantage[rows],
+            self.episode[rows],
+            self.held_out[rows],
+            self.trust_weighted[rows],
+        )
 
     @property
     def raw(self) -> NDArray[np.float64]:

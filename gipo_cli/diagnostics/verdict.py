@@ -33,8 +33,8 @@ def findings(split: str, figures: Any) -> list[Finding]:
     return [
         _ess("ess_fraction_raw", "the raw ratios", figures["ess_raw"], split),
         _ess("ess_fraction_trust_weighted", "the trust-weighted ratios", figures["ess_trust"], split),
-        _mean_ratio(*figures["mean_ratio"], split),
-        _kl(*figures["kl"], split),
+        _mean_ratio(figures["mean_ratio"][0], figures["mean_ratio"][1], split),
+        _kl(figures["kl"][0], figures["kl"][1], split),
         _chi2(figures["chi2"]),
         _spread(figures["abs_log_ratio_p95"]),
         _ppo_dead(figures["ppo_dead_fraction"]),

@@ -47,7 +47,8 @@ def test_json_has_the_promised_keys(gipo, run):
     document = json.loads(result.stdout)
     assert list(document) == ["run", "splits", "histogram", "findings", "verdict"]
     assert list(document["splits"]) == SPLITS
-    weight, quantiles = ["mean", "std", "max", "ess", "ess_fraction"], ["0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99"]  # fmt: skip
+    weight = ["mean", "std", "max", "ess", "ess_fraction"]
+    quantiles = ["0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99"]
     for split in document["splits"].values():
         assert list(split) == [
             "transitions", "raw", "trust_weighted", "kl", "log_ratio", "ppo_dead_fraction", "suppressed_fraction",

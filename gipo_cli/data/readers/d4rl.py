@@ -7,15 +7,11 @@ import h5py
 import numpy as np
 
 from gipo_cli.data.hdf5 import attribute, is_hdf5, member, open_safely, read_column, read_text
+from gipo_cli.data.log_probs import LOG_PROB_NAMES, convention_of, no_log_probs
 from gipo_cli.data.readers import Reader
 from gipo_cli.data.trajectories import CONVENTIONS, ActionSpace, BehaviourWeights, Convention, Trajectories
 from gipo_cli.errors import DataError
 
-LOG_PROB_NAMES = (
-    "action_log_probs", "action_log_prob", "log_prob", "log_probs", "logp", "logprob", "logprobs",
-    "behavior_log_prob", "behaviour_log_prob", "behaviour_log_probs", "behavior_logp", "sample_log_prob",
-    "old_log_prob", "old_log_probs", "logp_old", "action_logp",
-)  # fmt: skip
 D4RL_LOG_STD_BOUNDS = (-20.0, 2.0)  # of rlkit's SAC policy, which made D4RL's own files
 FLAG_LIMIT = 0.5  # a flag stored as a float, in some releases as 849.0
 
@@ -61,7 +57,7 @@ def read(place: Path, name: str) -> Trajectories:
         notes.append("the last episode is unfinished; it counts as cut by a limit.")
     ends = np.flatnonzero(terminated | truncated)
     starts = np.concatenate([[0], ends + 1])
-    convention, actions = _convention(columns["actions"], declared, notes)
+    convention, actions = convention_of(place, columns["actions"], declared, notes)
     log = {
         "observations": observations, "actions": actions, "rewards": columns["rewards"],
         "behaviour_log_probs": log_probs, "terminated": terminated, "truncated": truncated,
@@ -107,14 +103,10 @@ def _log_probs(file: h5py.File, place: Path) -> np.ndarray:
         column = read_column(file, key)
         if column is not None:
             return column[:, 0] if column.ndim == 2 and column.shape[1] == 1 else column
-    raise DataError(
-        f"{place} has no log-probabilities of the behaviour policy.",
-        "GIPO weighs every logged action by pi(a|s) / beta(a|s) and needs the natural log of beta(a|s), one a step,\n"
-        f"as infos/action_log_probs [N] (looked for {LOG_PROB_NAMES[0]} and {len(LOG_PROB_NAMES) - 1} other names "
-        "in infos/ and at the top).\n"
-        "They cannot be made up afterwards: add the column if the policy is known, or record a log with them:\n"
-        "gipo datasets record --environment ID --policy FILE.safetensors --steps N --out LOG.hdf5",
-    )
+    infos = member(file, "infos")
+    stored = sorted(map(str, infos)) if isinstance(infos, h5py.Group) else []
+    instead = f"Its infos hold: {', '.join(stored)}." if stored else ""
+    raise no_log_probs(place, "infos/action_log_probs [N]", instead)
 
 
 def _same_length(place: Path, columns: dict[str, np.ndarray | None]) -> int:
@@ -142,10 +134,10 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
     if not isinstance(group, h5py.Group):
         return None
     arrays: dict[str, np.ndarray] = {}
-    for name in group:
+    for name in map(str, group):
         found = member(group, name)
         keys = [f"{name}/{part}" for part in found] if isinstance(found, h5py.Group) else [name]
-        for key in keys:
+        for key in map(str, keys):
             leaf = member(group, key)
             if isinstance(leaf, h5py.Dataset) and leaf.dtype.kind == "f":
                 arrays[key] = cast(np.ndarray, read_column(group, key))
@@ -153,7 +145,9 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
     has_std = "last_fc_log_std/weight" in arrays or "log_std" in arrays or distribution == "categorical"
     if distribution not in CONVENTIONS or nonlinearity not in ("relu", "tanh") or not has_std:
         return None
-    # rlkit's copies without gradients of the same weights (Adroit "cloned") are stored transposed, [in, out].
+    # Adroit's "cloned" files store weights transposed, [in, out]: they are not the policy as it stands.
+    if "fc0/weight" in arrays and arrays["fc0/weight"].shape[0] != len(arrays.get("fc0/bias", ())):
+        return None
     low, high = attribute(group, "log_std_low"), attribute(group, "log_std_high")
     clip, epsilon = attribute(group, "observation_clip"), attribute(group, "observation_epsilon")
     return BehaviourWeights(
@@ -164,22 +158,6 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
         observation_epsilon=epsilon if isinstance(epsilon, float) else 1e-8,
         log_std_bounds=(low, high) if isinstance(low, float) and isinstance(high, float) else D4RL_LOG_STD_BOUNDS,
     )
-
-
-def _convention(actions: np.ndarray, declared: str | float | None, notes: list[str]) -> tuple[Convention, np.ndarray]:
-    """Which density the log-probs are of, as declared or as the actions suggest; and the actions in its shape."""
-    if actions.dtype.kind in "iu" or declared == "categorical":
-        flat = actions[:, 0] if actions.ndim == 2 and actions.shape[1] == 1 else actions
-        if flat.ndim != 1:
-            raise DataError(f"discrete actions have shape {list(actions.shape)}; expected one choice a step.")
-        return "categorical", flat.astype(np.int64)
-    actions = actions[:, None] if actions.ndim == 1 else actions
-    if declared in CONVENTIONS:
-        return cast(Convention, declared), actions
-    inside = np.abs(actions).max(initial=0) <= 1 and (np.abs(actions) == 1).mean() < 0.001
-    guess: Convention = "tanh_gaussian" if inside else "gaussian"
-    notes.append(f"the file does not name the density of its log-probs; its actions suggest {guess}.")
-    return guess, actions
 
 
 def _action_space(

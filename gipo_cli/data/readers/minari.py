@@ -100,7 +100,7 @@ def read(place: Path, name: str) -> Trajectories:
     metadata = _metadata(directory / METADATA_FILE)
     if not (directory / DATA_FILE).is_file():
         raise DataError(
-            f"{place} is a Minari dataset stored as {metadata.get('data_format', 'something else')}; only HDF5 is read.",
+            f"{place} is a Minari dataset stored as {metadata.get('data_format', 'another format')}; HDF5 is read.",
             "Minari writes HDF5 under data_format='hdf5'.",
         )
     with open_safely(directory / DATA_FILE) as file:
@@ -206,3 +206,115 @@ def _episode(group: h5py.Group, name: str, key: str | None, place: Path) -> _Epi
         name, columns_of(found["observations"]), found["actions"], found["rewards"],
         flags["terminations"], flags["truncations"] & ~flags["terminations"], log_probs,
     )  # fmt: skip
+
+
+def columns_of(observations: np.ndarray) -> np.ndarray:
+    """Observations [T + 1, *O]; a flat column counts as [T + 1, 1]."""
+    return observations[:, None] if observations.ndim == 1 else observations
+
+
+def _flat(column: np.ndarray) -> np.ndarray:
+    return column[:, 0] if column.ndim == 2 and column.shape[1] == 1 and column.dtype == bool else column
+
+
+def _log_prob_key(group: h5py.Group) -> str | None:
+    """Where an episode keeps its log-probs: in infos or one group below, none where it has none."""
+    infos = member(group, "infos")
+    if not isinstance(infos, h5py.Group):
+        return None
+    for name in LOG_PROB_NAMES:
+        if isinstance(member(infos, name), h5py.Dataset):
+            return f"infos/{name}"
+    for below in sorted(infos):
+        nested = member(infos, below)
+        if isinstance(nested, h5py.Group):
+            for name in LOG_PROB_NAMES:
+                if isinstance(member(nested, name), h5py.Dataset):
+                    return f"infos/{below}/{name}"
+    return None
+
+
+def _with_steps(episodes: list[_Episode], place: Path, notes: list[str]) -> list[_Episode]:
+    kept = [episode for episode in episodes if len(episode.rewards)]
+    if not kept:
+        raise DataError(f"{place} holds no steps.")
+    if len(kept) < len(episodes):
+        notes.append(f"{len(episodes) - len(kept)} episodes without a step were left out.")
+    return kept
+
+
+def _aligned(episodes: list[_Episode], place: Path, notes: list[str]) -> list[np.ndarray]:
+    """Log-probs with step t's value in row t, [T] each.
+
+    Of T + 1 rows one is a placeholder. A nan tells which; without one DataCollector's layout is assumed, where row 0
+    belongs to the reset, and the assumption is noted.
+    """
+    longer = [episode for episode in episodes if len(episode.log_probs) == len(episode.rewards) + 1]
+    first = bool(longer) and all(np.isnan(episode.log_probs[0]).all() for episode in longer)
+    last = bool(longer) and all(np.isnan(episode.log_probs[-1]).all() for episode in longer)
+    if longer and not first and not last:
+        notes.append(
+            "log-probs have a row more than there are steps; row 0 is taken for the reset, as DataCollector writes "
+            "it. If step t's value stands in row t, store one row a step."
+        )
+    return [
+        episode.log_probs
+        if len(episode.log_probs) == len(episode.rewards)
+        else episode.log_probs[:-1] if last and not first else episode.log_probs[1:]
+        for episode in episodes
+    ]  # fmt: skip
+
+
+def _close(episodes: list[_Episode], place: Path, notes: list[str]) -> None:
+    """An episode that neither terminated nor was truncated was cut by whoever stopped the recording."""
+    unfinished = [episode for episode in episodes if not (episode.terminated[-1] or episode.truncated[-1])]
+    for episode in unfinished:
+        episode.truncated[-1] = True
+    if unfinished:
+        notes.append(f"{len(unfinished)} episodes are unfinished; they count as cut by a limit.")
+
+
+def _joined(episodes: list[_Episode], column: str) -> np.ndarray:
+    return np.concatenate([getattr(episode, column) for episode in episodes])
+
+
+def _space(text: object) -> dict[str, Any]:
+    """The fields of a serialised space: a JSON text, or the object itself; empty where there is none."""
+    found = _json(text) if isinstance(text, str) else text
+    return found if isinstance(found, dict) else {}
+
+
+def _require_observed(space: object, observations: np.ndarray, place: Path) -> None:
+    shape = _space(space).get("shape")
+    if isinstance(shape, list) and tuple(shape) != observations.shape[1:]:
+        raise DataError(
+            f"{place}: {METADATA_FILE} says that observations have shape {shape}, the file holds "
+            f"{list(observations.shape[1:])}."
+        )
+
+
+def _action_space(
+    space: dict[str, Any], actions: np.ndarray, convention: str, place: Path
+) -> tuple[ActionSpace, np.ndarray]:
+    """The action space that metadata.json names, else the one that the actions fill; and actions counted from 0."""
+    if convention == "categorical":
+        start, n = space.get("start", 0), space.get("n")
+        if not isinstance(start, int) or not isinstance(n, int):
+            return ActionSpace(shape=(), n=int(actions.max(initial=0)) + 1), actions
+        return ActionSpace(shape=(), n=n), actions - start
+    bounds = [np.asarray(space[side], np.float32) if _is_vector(space.get(side)) else None for side in ("low", "high")]
+    fitting = [bound if bound is not None and bound.shape == actions.shape[1:] else None for bound in bounds]
+    return ActionSpace(shape=actions.shape[1:], low=fitting[0], high=fitting[1]), actions
+
+
+def _is_vector(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(number, int | float) for number in value)
+
+
+def _environment(specification: object) -> str | None:
+    """The environment's name as text; its entry point and the rest are never looked at."""
+    named = _space(specification).get("id")
+    return named if isinstance(named, str) else None
+
+
+MINARI = Reader(recognises=recognises, read=read)

@@ -1,0 +1,49 @@
+"""Advantages that are centred exactly: closed forms against sums and samples."""
+
+import torch
+
+from gipo_cli.advantages.centring import LARGEST_SHIFT, Choices, GaussianNoise
+
+N = 400_000
+
+
+def gaussian(noise):
+    row, column = torch.triu_indices(noise.shape[-1], noise.shape[-1])
+    return GaussianNoise(noise, row, column)
+
+
+def test_a_gaussian_advantage_has_mean_zero_under_beta():
+    noise = torch.randn(N, 3, generator=torch.Generator().manual_seed(0))
+    head = torch.tensor([0.7, -0.2, 0.4, 0.5, 0.1, -0.3, 0.2, 0.6, -0.4]).expand(N, -1)
+    advantage = gaussian(noise).advantage(head, torch.arange(N))
+    assert abs(advantage.mean()) < 5 * advantage.std() / N**0.5  # 5 standard errors
+
+
+def test_the_gain_is_the_mean_advantage_of_the_moved_policy():
+    head = torch.tensor([0.7, -0.2, 0.4, 0.5, 0.1, -0.3, 0.2, 0.6, -0.4])
+    temperature = torch.tensor(1.3)
+    shift = head[:3] / temperature
+    moved = torch.randn(N, 3, generator=torch.Generator().manual_seed(1)) + shift
+    sampled = gaussian(moved).advantage(head.expand(N, -1), torch.arange(N))
+    exact = gaussian(moved[:1]).gain(head[None], torch.tensor([0]), temperature, head[None])
+    assert abs(sampled.mean() - exact.item()) < 5 * sampled.std() / N**0.5  # 5 standard errors
+
+
+def test_the_improved_policy_goes_no_further_than_the_largest_shift():
+    head = torch.tensor([[100.0, 0.0]])  # one action dimension: b = 100, C = 0
+    gain = gaussian(torch.zeros(1, 1)).gain(head, torch.tensor([0]), torch.tensor(1.0), head)
+    torch.testing.assert_close(gain, torch.tensor([100 * LARGEST_SHIFT]))
+
+
+def test_choices_are_centred_by_a_finite_sum_and_their_gain_is_one():
+    probability = torch.tensor([[0.2, 0.5, 0.3]]).expand(3, -1)
+    head = torch.tensor([[1.0, -2.0, 0.5]]).expand(3, -1)
+    rows, actions = torch.arange(3), torch.arange(3)
+    choices = Choices(actions, probability)
+    advantage = choices.advantage(head, rows)
+    torch.testing.assert_close((probability[0] * advantage).sum(), torch.tensor(0.0))
+    torch.testing.assert_close(choices.spread(head, rows)[0], (probability[0] * advantage**2).sum())
+    temperature = torch.tensor(2.0)
+    improved = probability[0] * (advantage / temperature).exp()
+    improved /= improved.sum()
+    torch.testing.assert_close(choices.gain(head, rows, temperature, head)[0], (improved * advantage).sum())
