@@ -64,7 +64,7 @@ def test_five_kills_at_random_moments_change_no_byte(cartpole_log, uninterrupted
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_polite_signal_saves_and_says_how_to_go_on(cartpole_log, uninterrupted, tmp_path, number, code):
-    reference, _ = uninterrupted
+    reference = uninterrupted[0]
     run = tmp_path / "run"
     with gipo("train", "--dataset", cartpole_log, "--out", run, *SETTINGS) as process:
         for line in process.stderr:

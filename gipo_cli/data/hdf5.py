@@ -18,6 +18,8 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 def is_hdf5(place: Path) -> bool:
     """Whether a file begins as HDF5 does."""
     try:
+        if not place.is_file():  # a pipe would be waited for
+            return False
         with place.open("rb") as file:
             return file.read(len(SIGNATURE)) == SIGNATURE
     except OSError:

@@ -91,12 +91,12 @@ def test_it_finds_the_exact_advantage_of_a_corridor(samples):
     state, action = samples.observation.argmax(-1).numpy(), samples.action.numpy()
     exact = exact_advantage()[state, action]
     slope, _ = np.polyfit(exact, found.advantage.numpy(), 1)
-    assert np.corrcoef(exact, found.advantage.numpy())[0, 1] > 0.99
-    assert slope == pytest.approx(1, abs=0.1)  # 600 updates of a network; 0.98 to 1.02 over five seeds
+    assert np.corrcoef(exact, found.advantage.numpy())[0, 1] > 0.9999
+    assert slope == pytest.approx(1, abs=0.005)  # 0.99993 to 0.99997 over five seeds
     # The corridor is deterministic: its actions explain all that V does not foresee.
-    assert found.explained > 0.9
+    assert found.explained > 0.999
     assert found.explained_lower is not None
-    assert found.explained_lower > 0.8
+    assert found.explained_lower > 0.999
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(samples):
@@ -108,7 +108,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(samples):
 def test_path_returns_agree_with_a_loop_over_the_steps(samples):
     critic = _Critic(samples, coin(), DISCOUNT, seed=0)
     torch.nn.init.normal_(critic.slow_value.head.weight, generator=torch.Generator().manual_seed(0))
-    rows = torch.tensor([3, 60, 200])[:, None] + torch.arange(32)
+    ends = samples.episode_end.nonzero()[:, 0]
+    rows = (ends[[1, 4, 9]] - 10)[:, None] + torch.arange(32)  # each runs over the end of an episode
     advantage = torch.randn(rows.shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         found = critic.path_returns(rows, advantage)

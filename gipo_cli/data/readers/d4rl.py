@@ -47,7 +47,9 @@ def read(place: Path, name: str) -> Trajectories:
     observations = columns["observations"]
     if following is not None:
         jumps = np.zeros(steps, bool)
-        jumps[:-1] = (following[:-1] != observations[1:]).reshape(steps - 1, -1).any(-1)
+        # A number that is not finite equals nothing, and is no end: the checks name it later.
+        differs = (following[:-1] != observations[1:]) & np.isfinite(following[:-1]) & np.isfinite(observations[1:])
+        jumps[:-1] = differs.reshape(steps - 1, -1).any(-1)
         unmarked = jumps & ~terminated & ~truncated
         if unmarked.any():
             notes.append(f"{unmarked.sum()} episode ends were not marked; found where the next observation jumps.")

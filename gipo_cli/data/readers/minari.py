@@ -190,7 +190,12 @@ def _episode(group: h5py.Group, name: str, key: str | None, place: Path) -> _Epi
     if log_probs is None or log_probs.ndim == 0:
         whose = f"{name} of {place}" if key else place
         raise no_log_probs(whose, "infos/log_prob [T] or [T + 1] of each episode")
-    found = {column: _flat(values) for column, values in columns.items() if values is not None}
+    one_wide = ("rewards", "terminations", "truncations")
+    found = {
+        column: values[:, 0] if column in one_wide and values.ndim == 2 and values.shape[1] == 1 else values
+        for column, values in columns.items()
+        if values is not None
+    }
     steps = len(found["rewards"])
     expected = {"observations": steps + 1, "actions": steps, "terminations": steps, "truncations": steps}
     for column, rows in expected.items():
@@ -201,20 +206,19 @@ def _episode(group: h5py.Group, name: str, key: str | None, place: Path) -> _Epi
     if len(log_probs) not in (steps, steps + 1):
         raise DataError(f"{place}: '{key}' of {name} has {len(log_probs)} rows; expected {steps} or {steps + 1}.")
     log_probs = log_probs[:, 0] if log_probs.ndim == 2 and log_probs.shape[1] == 1 else log_probs
+    ends = (found["terminations"].astype(bool) | found["truncations"].astype(bool))[:-1]
+    if ends.any():
+        raise DataError(f"{place}: {name} ends at step {int(ends.argmax())} of {steps} and goes on after it.")
     flags = {column: found[column].astype(bool) for column in ("terminations", "truncations")}
     return _Episode(
-        name, columns_of(found["observations"]), found["actions"], found["rewards"],
+        name, _columns(found["observations"]), found["actions"], found["rewards"],
         flags["terminations"], flags["truncations"] & ~flags["terminations"], log_probs,
     )  # fmt: skip
 
 
-def columns_of(observations: np.ndarray) -> np.ndarray:
+def _columns(observations: np.ndarray) -> np.ndarray:
     """Observations [T + 1, *O]; a flat column counts as [T + 1, 1]."""
     return observations[:, None] if observations.ndim == 1 else observations
-
-
-def _flat(column: np.ndarray) -> np.ndarray:
-    return column[:, 0] if column.ndim == 2 and column.shape[1] == 1 and column.dtype == bool else column
 
 
 def _log_prob_key(group: h5py.Group) -> str | None:
@@ -238,6 +242,14 @@ def _with_steps(episodes: list[_Episode], place: Path, notes: list[str]) -> list
     kept = [episode for episode in episodes if len(episode.rewards)]
     if not kept:
         raise DataError(f"{place} holds no steps.")
+    for episode in kept:
+        for column in ("observations", "actions", "log_probs"):
+            found, expected = getattr(episode, column).shape[1:], getattr(kept[0], column).shape[1:]
+            if found != expected:
+                raise DataError(
+                    f"{place}: '{column}' of {episode.name} has shape {list(found)} a step, "
+                    f"that of {kept[0].name} {list(expected)}."
+                )
     if len(kept) < len(episodes):
         notes.append(f"{len(episodes) - len(kept)} episodes without a step were left out.")
     return kept

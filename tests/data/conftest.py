@@ -1,0 +1,35 @@
+"""Small logs in D4RL's layout, written by hand."""
+
+import h5py
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def d4rl(tmp_path):
+    """Write a log of 3 episodes of 4 steps (the last one cut) and hand out its path; columns can be replaced."""
+
+    def write(name="log.hdf5", drop=(), attributes=None, **replaced):
+        rng = np.random.default_rng(0)
+        n = 12
+        observations = rng.standard_normal((n, 2)).astype(np.float32)
+        terminals, timeouts = np.zeros(n, bool), np.zeros(n, bool)
+        terminals[[3, 7]] = True
+        timeouts[11] = True
+        following = np.roll(observations, -1, 0)
+        following[[3, 7, 11]] = rng.standard_normal((3, 2))
+        columns = {
+            "observations": observations, "next_observations": following, "rewards": rng.standard_normal(n),
+            "actions": rng.uniform(-0.9, 0.9, (n, 1)).astype(np.float32), "terminals": terminals,
+            "timeouts": timeouts, "infos/action_log_probs": rng.standard_normal(n).astype(np.float32),
+        } | {key.replace("__", "/"): value for key, value in replaced.items()}  # fmt: skip
+        path = tmp_path / name
+        with h5py.File(path, "w") as file:
+            for key, column in columns.items():
+                if key not in drop:
+                    file[key] = column
+            for key, value in (attributes or {}).items():
+                file.attrs[key] = value
+        return path
+
+    return write

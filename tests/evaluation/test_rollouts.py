@@ -1,0 +1,45 @@
+"""Rollouts: every episode counts, starts depend on (seed, episode) alone; scores and intervals by hand."""
+
+import numpy as np
+import pytest
+
+from gipo_cli.evaluation.environments import make_environments
+from gipo_cli.evaluation.intervals import difference_of_means
+from gipo_cli.evaluation.rollouts import rollout
+from gipo_cli.evaluation.scores import score
+from gipo_cli.policies.weights import load_policy
+
+
+def test_every_episode_counts_however_many_run_side_by_side(cartpole_policy):
+    policy = load_policy(cartpole_policy)[0]
+    by_three, by_seven = (
+        rollout(policy, make_environments("CartPole-v1", n), 7, seed=3, stochastic=False) for n in (3, 7)
+    )
+    np.testing.assert_array_equal(by_three.returns, by_seven.returns)
+    np.testing.assert_array_equal(by_three.returns, by_three.lengths)
+    more = rollout(policy, make_environments("CartPole-v1", 10), 10, seed=3, stochastic=False)
+    np.testing.assert_array_equal(more.returns[:7], by_seven.returns)
+
+
+def test_the_recorded_mean_return_is_what_a_rollout_earns(cartpole_policy, cartpole_log):
+    from gipo_cli.data import catalog
+
+    log = catalog.load(str(cartpole_log))
+    found = rollout(load_policy(cartpole_policy)[0], make_environments("CartPole-v1", 50), 50, seed=0, stochastic=True)
+    error = np.hypot(found.standard_error, log.episode_returns.std() / log.episodes**0.5)
+    assert abs(found.mean - log.episode_returns.mean()) < 4 * error  # 4 standard errors
+
+
+def test_the_score_is_0_for_random_and_100_for_the_expert():
+    assert score("Hopper-v5", -20.272305) == pytest.approx(0)
+    assert score("HalfCheetah-v5", 12135.0) == pytest.approx(100)
+    assert score("CartPole-v1", 500.0) is None
+
+
+def test_welchs_interval_by_hand():
+    found = difference_of_means(np.array([1.0, 3.0]), np.array([0.0, 0.0, 3.0]))
+    error = (2 / 2 + 3 / 3) ** 0.5  # variances 2 and 3 over 2 and 3 values
+    assert found["mean"] == 1
+    assert found["lower"] == pytest.approx(1 - 1.959964 * error)
+    assert found["upper"] == pytest.approx(1 + 1.959964 * error)
+    assert difference_of_means(np.array([1.0]), np.array([0.0])) == {"mean": 1.0, "lower": None, "upper": None}
