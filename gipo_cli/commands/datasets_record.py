@@ -24,6 +24,8 @@ def datasets_record(
     from contextlib import nullcontext
     from importlib.metadata import PackageNotFoundError, version
 
+    import torch
+
     from gipo_cli.data.recording import action_space_of, record
     from gipo_cli.data.trajectories import BehaviourWeights
     from gipo_cli.data.writers.d4rl import refuse_existing, write
@@ -33,6 +35,7 @@ def datasets_record(
     from gipo_cli.rendering import terminal
 
     refuse_existing(out)
+    torch.set_num_threads(1)  # sums in one order: the same seed gives the same bytes on any number of cores
     acting, metadata = load_policy(policy)
     made = make_environments(environment, environments)
     expected = made[0].observation_space.shape
