@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gipo_cli.policies import distributions
 
+LARGEST_LAYER = 65536  # a file may claim any size, and the network is built before its weights are seen
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
 
@@ -27,6 +28,23 @@ class PolicySpec:
     state_dependent_std: bool = True
     log_std_bounds: tuple[float, float] = (-20.0, 2.0)
     observation_clip: float = math.inf  # after standardisation
+
+    def __post_init__(self) -> None:
+        """Refuse a description that no network has; it may come from a stranger's file.
+
+        Raises:
+            ValueError: says which field.
+        """
+        if self.distribution not in ("gaussian", "tanh_gaussian", "categorical"):
+            raise ValueError(f"its distribution is {self.distribution!r}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"its activation is {self.activation!r}")
+        sizes = (self.observation_size, self.action_size, *self.hidden_sizes)
+        if any(type(size) is not int or not 1 <= size <= LARGEST_LAYER for size in sizes):
+            raise ValueError(f"its layers have sizes {sizes}; expected 1 to {LARGEST_LAYER}")
+        low, high = self.log_std_bounds
+        if not low < high or not self.observation_clip > 0:
+            raise ValueError("its bounds are not in order")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "PolicySpec":

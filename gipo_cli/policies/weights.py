@@ -49,7 +49,7 @@ def policy_from_arrays(
             action_size=arrays["last_fc/bias"].shape[0],
             hidden_sizes=tuple(hidden),
             activation=nonlinearity,
-            state_dependent_std="last_fc_log_std/weight" in arrays,
+            state_dependent_std="log_std" not in arrays,
         )
     except (KeyError, IndexError) as error:
         raise DataError(
