@@ -12,9 +12,11 @@ from gipo_cli.policies.weights import load_policy
 
 def test_every_episode_counts_however_many_run_side_by_side(cartpole_policy):
     policy = load_policy(cartpole_policy)[0]
+    policy.last_fc.weight.data.neg_()  # leans the wrong way: it falls at once, at a step that depends on its start
     by_three, by_seven = (
         rollout(policy, make_environments("CartPole-v1", n), 7, seed=3, stochastic=False) for n in (3, 7)
     )
+    assert len(set(by_seven.returns)) > 1
     np.testing.assert_array_equal(by_three.returns, by_seven.returns)
     np.testing.assert_array_equal(by_three.returns, by_three.lengths)
     more = rollout(policy, make_environments("CartPole-v1", 10), 10, seed=3, stochastic=False)
