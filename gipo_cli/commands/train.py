@@ -85,12 +85,15 @@ def train(
     from gipo_cli.runs import RunDirectory
     from gipo_cli.training.device import choose_device
     from gipo_cli.training.loop import fit
+    from gipo_cli.training.warm_start import initial_policy
 
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
     chosen_device = choose_device(settled.device)
     log, findings = catalog.load_checked(settled.dataset)
     for finding in findings:
         terminal.note(f"warning: {finding.meaning}")
+    if settled.init:
+        initial_policy(Path(settled.init))  # refused here, before anything is written
     place = resume or out or Path("runs") / log.name
     if dry_run:
         RunDirectory.refuse_occupied(place)

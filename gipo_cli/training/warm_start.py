@@ -51,7 +51,7 @@ def warm_start(config: TrainConfig, log: Trajectories, samples: Samples, progres
         DataError: the policy does not fit the log's observations or actions.
         DivergedError: cloning met a number that is not finite.
     """
-    given = _load(Path(config.init)) if config.init else None
+    given = initial_policy(Path(config.init)) if config.init else None
     if given is not None:
         _check_fit(given, log, samples)
     if log.behaviour_weights is not None:
@@ -143,7 +143,13 @@ def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Poli
     return policy
 
 
-def _load(place: Path) -> Policy:
+def initial_policy(place: Path) -> Policy:
+    """The policy of a run, a checkpoint or a .safetensors file.
+
+    Raises:
+        SettingError: there is none at that place.
+        DataError, RunError: it is damaged.
+    """
     if not place.exists():
         raise SettingError(f"--init: there is no {place}.", "Expected a run, a checkpoint or a .safetensors policy.")
     if place.is_file():

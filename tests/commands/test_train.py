@@ -179,6 +179,10 @@ def test_an_occupied_directory_is_refused_and_left_as_it_is(gipo, cartpole_log, 
         (["--dataset", "{log}", "--config", "none.toml"], 2, (
             "gipo: --config: none.toml cannot be read (No such file or directory).\n"
         )),
+        (["--dataset", "{log}", "--init", "nowhere"], 2, (
+            "gipo: --init: there is no nowhere.\n"
+            "      Expected a run, a checkpoint or a .safetensors policy.\n"
+        )),
         ([], 2, (
             "gipo: gipo train: no dataset is named.\n"
             "      Try: gipo train --dataset hopper-medium\n"
@@ -223,3 +227,11 @@ def test_resuming_refuses_other_settings_and_another_log(gipo, quick_run, cartpo
     outcome = gipo("train", "--resume", quick_run)
     assert outcome.exit_code == 3
     assert "was trained on another log" in outcome.stderr
+
+
+def test_a_run_can_start_from_another(gipo, quick_run, cartpole_log, tmp_path):
+    outcome = gipo(
+        "train", "--dataset", cartpole_log, "--init", quick_run, "--out", tmp_path / "next", "--json", "--quiet", *QUICK
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["warm_start"]["kind"] == "checkpoint"
