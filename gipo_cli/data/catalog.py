@@ -56,8 +56,13 @@ def locate(dataset: str) -> tuple[Path, str]:
 
         identifier = dataset.removeprefix("minari:")
         return place_of(identifier), identifier.replace("/", "-")
-    path = Path(dataset).expanduser()
-    if path.exists():
+    try:
+        path = Path(dataset).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:
+        # A name too long for a file, or ~somebody who has no home here.
+        raise DataError(f"{dataset} is not a path that can be looked up ({error}).") from error
+    if exists and dataset:
         return path, path.stem or path.name
     if "/" in dataset or path.suffix:
         raise DataError(f"there is no file {dataset}.", "`gipo datasets list` shows what is bundled.")

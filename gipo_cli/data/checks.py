@@ -12,6 +12,7 @@ SATURATED = 1 - 1e-6  # |a| beyond this has lost its pre-squash value in float32
 # formats' own tables up to 2e-3); a median of more than this is another policy, key or convention.
 LARGEST_MEDIAN_DIFFERENCE = 0.01
 COMPARED_ROWS = 20_000
+MOST_CHOICES = 2**20  # a policy has a row of weights for each; a damaged header can claim 10^15
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def _require_possible(log: Trajectories) -> None:
     n = log.action_space.n
     if n is None:
         return
+    if n > MOST_CHOICES:
+        raise DataError(f"{log.name}: its action space has {n:,} choices; up to {MOST_CHOICES:,} are taken.")
     if log.actions.min() < 0 or log.actions.max() >= n:
         raise DataError(f"{log.name}: actions range from {log.actions.min()} to {log.actions.max()} of {n} choices.")
     if log.behaviour_log_probs.max() > 1e-6:
@@ -134,6 +137,12 @@ def _other_policy(log: Trajectories) -> list[Finding]:
     if observations.shape[1] != spec.observation_size:
         raise DataError(
             f"{log.name}: its policy takes {spec.observation_size} observations, the log has {observations.shape[1]}."
+        )
+    size = log.action_space.n or int(np.prod(log.actions.shape[1:]))
+    if (spec.distribution, spec.action_size) != (log.convention, size):
+        raise DataError(
+            f"{log.name}: its policy is {spec.distribution} with {spec.action_size} actions, "
+            f"the log {log.convention} with {size}."
         )
     actions = torch.as_tensor(np.asarray(log.actions[rows], np.int64 if log.action_space.is_discrete else np.float32))
     u = (

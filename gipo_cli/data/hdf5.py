@@ -12,6 +12,7 @@ from gipo_cli.errors import DataError
 LARGEST_COLUMN = 8 * 2**30  # bytes
 # gzip makes at most about 1000 bytes of one: a column that claims more per byte of its file is no data.
 LARGEST_EXPANSION = 1100
+LARGEST_TEXT = 4096  # bytes of a name or an attribute; D4RL's longest has 13
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -48,7 +49,11 @@ def open_safely(path: Path) -> Iterator[h5py.File]:
         reason = "it is cut short" if cut else str(error).split("(", 1)[-1].rstrip(")")
         raise DataError(f"{path} is a damaged HDF5 file: {reason}.", "Copy or download it again.") from error
     with file:
-        yield file
+        try:
+            yield file
+        except (OSError, RuntimeError) as error:
+            # The library meets damage wherever it happens to look: while it lists a group, or reads an attribute.
+            raise DataError(f"{path} is a damaged HDF5 file ({error}).", "Copy or download it again.") from error
 
 
 def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset | None:
@@ -93,9 +98,12 @@ def read_column(group: h5py.Group, key: str) -> np.ndarray | None:
         raise DataError(f"{where} is a group; expected an array.")
     if found.external or found.is_virtual:
         raise DataError(f"{where} is stored outside the file, which is not read.", "Store the data itself.")
-    if found.dtype.kind not in "fiub":
-        raise DataError(f"{where} has type {found.dtype}; expected numbers.")
-    size = int(np.prod(found.shape, dtype=object)) * found.dtype.itemsize
+    dtype = type_of(found)
+    if dtype is None or dtype.kind not in "fiub":
+        raise DataError(f"{where} has type {dtype or 'unknown'}; expected numbers.")
+    if found.shape is None:
+        raise DataError(f"{where} holds nothing; expected an array.")
+    size = int(np.prod(found.shape, dtype=object)) * dtype.itemsize
     on_disk = Path(group.file.filename).stat().st_size
     if size > LARGEST_COLUMN or size > on_disk * LARGEST_EXPANSION:
         raise DataError(
@@ -106,24 +114,43 @@ def read_column(group: h5py.Group, key: str) -> np.ndarray | None:
         column = found[()]
     except (OSError, RuntimeError) as error:
         raise DataError(f"{where} is damaged ({error}).", "Copy or download the file again.") from error
-    return np.asarray(column, dtype=found.dtype.newbyteorder("="))
+    return np.asarray(column, dtype=dtype.newbyteorder("="))
+
+
+def type_of(found: h5py.Dataset) -> np.dtype | None:
+    """The type of a dataset, none where numpy has no such type: a damaged header can claim a float of 31 bytes."""
+    try:
+        return found.dtype
+    except (TypeError, ValueError):
+        return None
 
 
 def read_text(group: h5py.Group, key: str) -> str | None:
-    """A scalar string dataset as text; none where there is no such key or it is no string."""
+    """A scalar string dataset as text; none where there is no such key, or it is no string of a name's size."""
     found = member(group, key)
     if not isinstance(found, h5py.Dataset) or found.shape != () or found.external or found.is_virtual:
+        return None
+    dtype = type_of(found)
+    if dtype is None or dtype.kind not in "SO" or dtype.itemsize > LARGEST_TEXT:
         return None
     value = found[()]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else None
 
 
 def attribute(group: h5py.Group | h5py.Dataset, name: str) -> str | float | None:
-    """A scalar attribute as text or number; none where there is no such attribute."""
-    value = group.attrs.get(name)
+    """A scalar attribute as text or a finite number; none where there is no such attribute."""
+    if name not in group.attrs:
+        return None
+    stored = group.attrs.get_id(name)
+    if stored.get_space().get_simple_extent_npoints() * stored.get_type().get_size() > LARGEST_TEXT:
+        return None
+    try:
+        value = group.attrs[name]
+    except (TypeError, ValueError):
+        return None  # of a type that numpy has not
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, str) or value is None:
         return value
     array = np.asarray(value)
-    return float(array) if array.shape == () and array.dtype.kind in "fiub" else None
+    return float(array) if array.shape == () and array.dtype.kind in "fiub" and np.isfinite(array) else None

@@ -6,7 +6,7 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
-from gipo_cli.data.hdf5 import attribute, is_hdf5, member, open_safely, read_column, read_text
+from gipo_cli.data.hdf5 import attribute, is_hdf5, member, open_safely, read_column, read_text, type_of
 from gipo_cli.data.log_probs import LOG_PROB_NAMES, convention_of, no_log_probs
 from gipo_cli.data.readers import Reader
 from gipo_cli.data.trajectories import CONVENTIONS, ActionSpace, BehaviourWeights, Convention, Trajectories
@@ -14,6 +14,7 @@ from gipo_cli.errors import DataError
 
 D4RL_LOG_STD_BOUNDS = (-20.0, 2.0)  # of rlkit's SAC policy, which made D4RL's own files
 FLAG_LIMIT = 0.5  # a flag stored as a float, in some releases as 849.0
+VECTORS = ("rewards", "terminals", "timeouts", "log-probs")  # [N]; old releases store some as [N, 1]
 
 
 def read(place: Path, name: str) -> Trajectories:
@@ -28,7 +29,7 @@ def read(place: Path, name: str) -> Trajectories:
     with open_safely(place) as file:
         columns = {key: _column(file, key) for key in ("observations", "actions", "rewards", "terminals")}
         log_probs = _log_probs(file, place)
-        timeouts, following = read_column(file, "timeouts"), read_column(file, "next_observations")
+        timeouts, following = _vector(read_column(file, "timeouts")), read_column(file, "next_observations")
         final = read_column(file, "metadata/final_observations")
         pre_squash = read_column(file, "infos/pre_squash_actions")
         versions = read_column(file, "infos/policy_versions")
@@ -41,6 +42,7 @@ def read(place: Path, name: str) -> Trajectories:
     steps = _same_length(place, {**columns, "timeouts": timeouts, "next_observations": following,
                                  "log-probs": log_probs, "infos/pre_squash_actions": pre_squash,
                                  "infos/policy_versions": versions})  # fmt: skip
+    _require_shapes(place, columns, following, pre_squash, bounds)
     notes: list[str] = []
     terminated = _flags(columns["terminals"])
     truncated = (_flags(timeouts) if timeouts is not None else np.zeros(steps, bool)) & ~terminated
@@ -65,7 +67,13 @@ def read(place: Path, name: str) -> Trajectories:
         "behaviour_log_probs": log_probs, "terminated": terminated, "truncated": truncated,
         "pre_squash_actions": pre_squash, "policy_versions": versions,
     }  # fmt: skip
-    if final is not None and len(final) == len(ends):
+    expected = (len(ends), *observations.shape[1:])
+    if final is not None and final.shape != expected:
+        notes.append(
+            f"metadata/final_observations has shape {list(final.shape)}, the log asks for {list(expected)}; not used."
+        )
+        final = None
+    if final is not None:
         final_observations = final
     elif following is not None:
         final_observations = following[ends]
@@ -89,14 +97,16 @@ def _column(file: h5py.File, key: str) -> np.ndarray:
     column = read_column(file, key)
     if column is None:
         raise DataError(
-            f"{file.filename} has no column '{key}'.", f"It holds: {', '.join(sorted(file.keys())) or 'nothing'}."
+            f"{file.filename} has no column '{key}'.", f"It holds: {', '.join(sorted(map(str, file))) or 'nothing'}."
         )
-    # Old releases store rewards and flags as [N, 1].
-    return column[:, 0] if column.ndim == 2 and column.shape[1] == 1 and key in ("rewards", "terminals") else column
+    return cast(np.ndarray, _vector(column)) if key in VECTORS else column
+
+
+def _vector(column: np.ndarray | None) -> np.ndarray | None:
+    return column[:, 0] if column is not None and column.ndim == 2 and column.shape[1] == 1 else column
 
 
 def _flags(column: np.ndarray) -> np.ndarray:
-    column = column[:, 0] if column.ndim == 2 else column
     return column if column.dtype == bool else column > FLAG_LIMIT
 
 
@@ -104,7 +114,7 @@ def _log_probs(file: h5py.File, place: Path) -> np.ndarray:
     for key in (f"{group}{name}" for group in ("infos/", "") for name in LOG_PROB_NAMES):
         column = read_column(file, key)
         if column is not None:
-            return column[:, 0] if column.ndim == 2 and column.shape[1] == 1 else column
+            return cast(np.ndarray, _vector(column))
     infos = member(file, "infos")
     stored = sorted(map(str, infos)) if isinstance(infos, h5py.Group) else []
     instead = f"Its infos hold: {', '.join(stored)}." if stored else ""
@@ -112,7 +122,15 @@ def _log_probs(file: h5py.File, place: Path) -> np.ndarray:
 
 
 def _same_length(place: Path, columns: dict[str, np.ndarray | None]) -> int:
-    lengths = {name: len(column) for name, column in columns.items() if column is not None and column.ndim > 0}
+    for name, column in columns.items():
+        if column is None:
+            continue
+        # Log-probs of two axes are one a dimension; the checks say how to add them up.
+        if column.ndim == 0 or (name in VECTORS and name != "log-probs" and column.ndim > 1):
+            raise DataError(f"{place}: '{name}' has shape {list(column.shape)}; expected one row a step.")
+        if name in ("terminals", "timeouts") and column.dtype.kind == "f" and not np.isfinite(column).all():
+            raise DataError(f"{place}: '{name}' holds a number that is not finite; expected 0 or 1.")
+    lengths = {name: len(column) for name, column in columns.items() if column is not None}
     steps = lengths.get("observations", 0)
     for name, length in lengths.items():
         if length != steps:
@@ -120,6 +138,26 @@ def _same_length(place: Path, columns: dict[str, np.ndarray | None]) -> int:
     if steps == 0:
         raise DataError(f"{place} holds no steps.")
     return steps
+
+
+def _require_shapes(
+    place: Path,
+    columns: dict[str, np.ndarray],
+    following: np.ndarray | None,
+    pre_squash: np.ndarray | None,
+    bounds: tuple[np.ndarray | None, ...],
+) -> None:
+    observations, actions = columns["observations"], columns["actions"]
+    actions = actions[:, None] if actions.ndim == 1 else actions
+    expected = (
+        ("next_observations", following, observations.shape),
+        ("infos/pre_squash_actions", pre_squash, actions.shape),
+        ("metadata/action_low", bounds[0], actions.shape[1:]),
+        ("metadata/action_high", bounds[1], actions.shape[1:]),
+    )
+    for name, column, shape in expected:
+        if column is not None and column.shape != shape:
+            raise DataError(f"{place}: '{name}' has shape {list(column.shape)}; expected {list(shape)}.")
 
 
 def _environment(file: h5py.File) -> str | None:
@@ -141,14 +179,15 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
         keys = [f"{name}/{part}" for part in found] if isinstance(found, h5py.Group) else [name]
         for key in map(str, keys):
             leaf = member(group, key)
-            if isinstance(leaf, h5py.Dataset) and leaf.dtype.kind == "f":
+            dtype = type_of(leaf) if isinstance(leaf, h5py.Dataset) else None
+            if dtype is not None and dtype.kind == "f":
                 arrays[key] = cast(np.ndarray, read_column(group, key))
     distribution, nonlinearity = read_text(group, "output_distribution"), read_text(group, "nonlinearity")
     has_std = "last_fc_log_std/weight" in arrays or "log_std" in arrays or distribution == "categorical"
     if distribution not in CONVENTIONS or nonlinearity not in ("relu", "tanh") or not has_std:
         return None
     # Adroit's "cloned" files store weights transposed, [in, out]: they are not the policy as it stands.
-    if "fc0/weight" in arrays and arrays["fc0/weight"].shape[0] != len(arrays.get("fc0/bias", ())):
+    if "fc0/weight" in arrays and arrays["fc0/weight"].shape[:1] != arrays.get("fc0/bias", np.empty(0)).shape:
         return None
     low, high = attribute(group, "log_std_low"), attribute(group, "log_std_high")
     clip, epsilon = attribute(group, "observation_clip"), attribute(group, "observation_epsilon")
@@ -186,8 +225,10 @@ def _give_up_last_steps(
     whole = lengths > 0
     if not whole.any():
         raise DataError(f"{place}: every episode is one cut step long; nothing can be learned from it.")
+    # An episode of one cut step goes altogether; the row before it is another episode's.
+    cut = last[truncated[last] & whole]
     truncated = truncated.copy()
-    truncated[last[truncated[last]] - 1] = True
+    truncated[cut - 1] = True
     log = {**log, "truncated": truncated}
     if (~kept).any():
         notes.append(f"no next observations: the last step of {(~kept).sum()} cut episodes was given up.")

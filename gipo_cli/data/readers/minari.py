@@ -25,6 +25,7 @@ DATA_FILE, METADATA_FILE = "main_data.hdf5", "metadata.json"
 LARGEST_METADATA = 4 * 2**20  # bytes; Minari's own are a few thousand
 IDENTIFIER = re.compile(r"([-_\w][-_\w/]*[-_\w]+/)?[-_\w]+?-v\d+")  # Minari's; without a dot nothing leaves the root
 EPISODE = re.compile(r"episode_(\d{1,15})")
+LARGEST_BOUND = 2**127  # near float32's largest
 MOST_NAMED = 8  # datasets named in an error
 
 
@@ -320,7 +321,10 @@ def _action_space(
 
 
 def _is_vector(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(number, int | float) for number in value)
+    # Python integers have no end, float32 has: a bound beyond it is damage, and counts as none.
+    return isinstance(value, list) and all(
+        isinstance(number, float) or (isinstance(number, int) and abs(number) < LARGEST_BOUND) for number in value
+    )
 
 
 def _environment(specification: object) -> str | None:
