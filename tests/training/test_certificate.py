@@ -28,8 +28,8 @@ def test_a_policy_that_follows_advantages_that_hold_is_certified():
 @pytest.mark.parametrize(
     ("arguments", "explained_lower", "reason"),
     [
-        ({}, 0.0, "the advantages explain nothing of held-out returns that chance would not"),
-        ({}, -0.1, "the advantages explain nothing of held-out returns that chance would not"),
+        ({}, 0.2, "the advantages explain too little of held-out returns: 0.20, below 0.25"),
+        ({}, -0.1, "the advantages explain too little of held-out returns: -0.10, below 0.25"),
         ({"shift": 0.0}, 0.5, "the held-out surrogate is not above 0 by more than chance"),
         ({"shift": -0.3}, 0.5, "the held-out surrogate is not above 0 by more than chance"),
         ({"shift": 2.5}, 0.5, "of the held-out steps count for the new policy"),
