@@ -10,10 +10,11 @@ def datasets_info(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show what a log holds, and what is doubtful about it."""
-    from gipo_cli.data import catalog
+    from gipo_cli.data.opening import open_log
     from gipo_cli.rendering import terminal
 
-    log, findings = catalog.load_checked(dataset)
+    opened = open_log(dataset)
+    log, findings = opened.log, opened.findings
     document: dict[str, Any] = {
         "name": log.name,
         "source": log.source,

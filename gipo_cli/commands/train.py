@@ -79,7 +79,7 @@ def train(
 
     import torch
 
-    from gipo_cli.data import catalog
+    from gipo_cli.data.opening import open_log
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
     from gipo_cli.runs import RunDirectory
@@ -89,7 +89,8 @@ def train(
 
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
     chosen_device = choose_device(settled.device)
-    log, findings = catalog.load_checked(settled.dataset)
+    opened = open_log(settled.dataset)
+    log, findings = opened.log, opened.findings
     for finding in findings:
         terminal.note(f"warning: {finding.meaning}")
     if settled.init:

@@ -8,7 +8,7 @@ from gipo_cli.errors import DataError, unknown_name
 from gipo_cli.registry import READERS
 
 if TYPE_CHECKING:
-    from gipo_cli.data.checks import Finding
+    from gipo_cli.data.options import ReadOptions
     from gipo_cli.data.trajectories import Trajectories
 
 PACKAGE = Path(__file__).parent.parent
@@ -76,24 +76,25 @@ def _bundled(entry: Entry) -> Path:
     raise DataError(f"the bundled log {entry.file} is missing from this installation.", "Install gipo again.")
 
 
-def load(dataset: str) -> "Trajectories":
-    """Read a dataset, whatever its format, unchecked.
+def load(dataset: str, options: "ReadOptions | None" = None) -> "Trajectories":
+    """Read a dataset, whatever its format, as it stands: neither checked nor mended.
 
     Raises:
         SettingError, DataError: as `locate`; or the file is of no known format, damaged or refused.
     """
+    from gipo_cli.data.options import ReadOptions
+
     place, name = locate(dataset)
+    options = options or ReadOptions()
     for format_name in READERS.places:
         reader = READERS.load(format_name)
-        if reader.recognises(place):
-            return reader.read(place, name)
-    what = "is a directory with no Minari dataset in it" if place.is_dir() else "is not an HDF5 file"
-    raise DataError(f"{place} {what}.", f"Formats that can be read: {', '.join(READERS.places)}.")
-
-
-def load_checked(dataset: str) -> "tuple[Trajectories, list[Finding]]":
-    """Read a dataset and refuse one that cannot be trained on; what is merely doubtful comes with it."""
-    from gipo_cli.data.checks import check
-
-    log = load(dataset)
-    return log, check(log)
+        if (format_name == "table" and options.mapping) or reader.recognises(place):
+            return reader.read(place, name, options)
+    what = "is a directory with no log in it" if place.is_dir() else "is of no format that is known"
+    if place.suffix in (".hdf5", ".h5"):
+        what = "is not an HDF5 file"  # by its first bytes, whatever its name
+    raise DataError(
+        f"{place} {what}.",
+        f"Formats that can be read: {', '.join(READERS.places)}.\n"
+        "For a table of one row a step: --mapping FILE.toml says which column is which.",
+    )

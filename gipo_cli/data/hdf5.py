@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import h5py
 import numpy as np
 
+from gipo_cli.data.cache import filled
+from gipo_cli.data.trajectories import BLOCK
 from gipo_cli.errors import DataError
 
-LARGEST_COLUMN = 8 * 2**30  # bytes
+LARGEST_COLUMN = 2**40  # bytes; beyond memory a column is mapped from the disk, which must have room
 # gzip makes at most about 1000 bytes of one: a column that claims more per byte of its file is no data.
 LARGEST_EXPANSION = 1100
 LARGEST_TEXT = 4096  # bytes of a name or an attribute; D4RL's longest has 13
@@ -84,11 +87,11 @@ def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset | None:
     return here
 
 
-def read_column(group: h5py.Group, key: str) -> np.ndarray | None:
-    """Read a whole numeric dataset, in this machine's byte order; none where there is no such key.
+def column_of(group: h5py.Group, key: str) -> h5py.Dataset | None:
+    """A numeric dataset that may be read by slices; none where there is no such key.
 
     Raises:
-        DataError: it is not numeric, stored outside the file, virtual, larger than it can be, or damaged.
+        DataError: it is not numeric, stored outside the file, virtual, or larger than it can be.
     """
     found = member(group, key)
     if found is None:
@@ -110,11 +113,41 @@ def read_column(group: h5py.Group, key: str) -> np.ndarray | None:
             f"{where} claims {size:,} bytes in a file of {on_disk:,}; it is not read.",
             f"Columns of up to {LARGEST_COLUMN:,} bytes that are really there can be read.",
         )
+    return found
+
+
+def read_column(group: h5py.Group, key: str) -> np.ndarray | None:
+    """Read a whole numeric dataset, in this machine's byte order; none where there is no such key.
+
+    A column larger than memory takes is mapped from the cache instead; see `cache.filled`.
+
+    Raises:
+        DataError: as `column_of`, or it is damaged.
+    """
+    found = column_of(group, key)
+    if found is None:
+        return None
+    dtype = cast(np.dtype, type_of(found)).newbyteorder("=")
+    path = Path(group.file.filename)
+
+    def fill(column: np.ndarray) -> None:
+        if found.shape == () or column.size == 0:
+            column[()] = found[()]
+            return
+        rows = len(column) if not isinstance(column, np.memmap) else _rows_together(found)
+        for start in range(0, len(column), rows):
+            found.read_direct(column, np.s_[start : start + rows], np.s_[start : start + rows])
+
     try:
-        column = found[()]
+        return filled(path, (cast(str, found.name) or key).strip("/"), found.shape, dtype, fill)
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{where} is damaged ({error}).", "Copy or download the file again.") from error
-    return np.asarray(column, dtype=dtype.newbyteorder("="))
+        raise DataError(f"{path}: '{key}' is damaged ({error}).", "Copy or download the file again.") from error
+
+
+def _rows_together(found: h5py.Dataset) -> int:
+    """Rows read at a time: whole chunks, so that none is unpacked twice."""
+    chunk = found.chunks[0] if found.chunks else 1
+    return max(1, BLOCK // chunk) * chunk
 
 
 def type_of(found: h5py.Dataset) -> np.dtype | None:

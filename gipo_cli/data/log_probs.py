@@ -1,11 +1,13 @@
 """What every reader must know of behaviour log-probs: their names, their density, and what to say where they lack."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from gipo_cli.data.trajectories import CONVENTIONS, Convention
+from gipo_cli.data.options import ReadOptions
+from gipo_cli.data.trajectories import BLOCK, CONVENTIONS, Convention, Trajectories
 from gipo_cli.errors import DataError
 
 LOG_PROB_NAMES = (
@@ -15,26 +17,47 @@ LOG_PROB_NAMES = (
 )  # fmt: skip
 # A Gaussian's actions reach beyond [-1, 1], or were clipped to its bounds; a tanh hardly ever rounds to them.
 MOST_AT_BOUNDS = 0.001
+MOST_LOOKED_AT = 16 * BLOCK  # rows that tell one density from another
 
 
-def no_log_probs(where: str | Path, form: str, instead: str = "") -> DataError:
-    """The error for a log whose behaviour policy's log-probs are not there.
+def log_prob_key(options: ReadOptions, has: Callable[[str], bool], groups: tuple[str, ...], place: Path) -> str | None:
+    """Where a file keeps its log-probs: the key that was asked for, else the first usual name it has, else none.
 
     Args:
-        where: the file, or the episode in it.
-        form: key and shape that this format would keep them under.
-        instead: what the log holds in their place, as a sentence.
+        options: `log_prob_key` names the key as the file has it.
+        has: whether the file has a column of this key.
+        groups: prefixes under which the usual names are looked for, in this order.
+        place: the file.
+
+    Raises:
+        DataError: the key that was asked for is not there.
     """
+    if options.log_prob_key:
+        for group in ("", *groups):
+            if has(group + options.log_prob_key):
+                return group + options.log_prob_key
+        raise DataError(
+            f"{place} has no column '{options.log_prob_key}'.", "`gipo datasets info` shows what the log holds."
+        )
+    return next((group + name for group in groups for name in LOG_PROB_NAMES if has(group + name)), None)
+
+
+def what_there_is(where: str, keys: Iterable[str] | None) -> str:
+    """A note for a log without log-probs: what stands where they would be."""
+    return f"no log-probs: its {where} hold {', '.join(sorted(map(str, keys or ()))) or 'nothing'}."
+
+
+def no_log_probs(log: Trajectories) -> DataError:
+    """The error for a log whose behaviour policy's log-probs are not there."""
     lines = (
-        instead,
-        "GIPO weighs every logged action by pi(a|s) / beta(a|s) and needs the natural log of beta(a|s), one a step,",
-        f"as {form} (looked for {LOG_PROB_NAMES[0]} and {len(LOG_PROB_NAMES) - 1} other names).",
-        "They cannot be made up afterwards: add the column if the policy is known, or record a log with them:",
-        "gipo datasets record --environment ID --policy FILE.safetensors --steps N --out LOG.hdf5",
+        *(note for note in log.notes if note.startswith("no log-probs: ")),
+        "GIPO weighs every logged action by pi(a|s) / beta(a|s) and needs the natural log of beta(a|s), one a step",
+        f"(looked for {LOG_PROB_NAMES[0]} and {len(LOG_PROB_NAMES) - 1} other names).",
+        "Under another name:             --log-prob-key NAME",
+        "The policy that acted is known: --behaviour POLICY.safetensors computes them, exactly",
+        "Nothing is known:               --estimate-behaviour clones it; what follows is marked 'estimated'",
     )
-    return DataError(
-        f"{where} has no log-probabilities of the behaviour policy.", "\n".join(text for text in lines if text)
-    )
+    return DataError(f"{log.source} has no log-probabilities of the behaviour policy.", "\n".join(lines))
 
 
 def convention_of(
@@ -48,18 +71,22 @@ def convention_of(
         The convention, and actions [N] int64 where it is categorical, else [N, A].
 
     Raises:
-        DataError: discrete actions of more than one choice a step.
+        DataError: discrete actions of more than one choice a step, or that are no whole numbers.
     """
     if actions.dtype.kind in "iu" or declared == "categorical":
         flat = actions[:, 0] if actions.ndim == 2 and actions.shape[1] == 1 else actions
         if flat.ndim != 1:
             raise DataError(f"{where}: discrete actions have shape {list(actions.shape)}; expected one choice a step.")
-        return "categorical", flat.astype(np.int64)
+        choices = flat.astype(np.int64)
+        if not np.array_equal(choices, flat):
+            row = int((choices != flat).argmax())
+            raise DataError(f"{where}: the action of row {row} is {flat[row]}; expected the number of a choice.")
+        return "categorical", choices
     actions = actions[:, None] if actions.ndim == 1 else actions
     if declared in CONVENTIONS:
         return cast(Convention, declared), actions
-    size = np.abs(actions)
-    squashed = size.max(initial=0) <= 1 and (size == 1).mean() < MOST_AT_BOUNDS
+    size = [np.abs(actions[start : start + BLOCK]) for start in range(0, min(len(actions), MOST_LOOKED_AT), BLOCK)]
+    squashed = max(s.max(initial=0) for s in size) <= 1 and np.mean([(s == 1).mean() for s in size]) < MOST_AT_BOUNDS
     guess: Convention = "tanh_gaussian" if squashed else "gaussian"
     notes.append(f"the file does not name the density of its log-probs; its actions suggest {guess}.")
     return guess, actions

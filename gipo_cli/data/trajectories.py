@@ -9,6 +9,9 @@ import numpy as np
 
 Convention = Literal["gaussian", "tanh_gaussian", "categorical"]
 CONVENTIONS: tuple[str, ...] = ("gaussian", "tanh_gaussian", "categorical")
+# Where the log-probs come from: the file; a policy that was given; a clone of the behaviour policy; nowhere.
+Origin = Literal["recorded", "recomputed", "estimated", "none"]
+BLOCK = 1 << 16  # rows looked at together, so that columns larger than memory stay on the disk
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class Trajectories:
     observations: np.ndarray  # [N, *O] what the behaviour policy saw
     actions: np.ndarray  # [N, A] float, or [N] int: what was sampled, before any clipping by the environment
     rewards: np.ndarray  # [N]
-    behaviour_log_probs: np.ndarray  # [N] natural log of beta(a|s); a density for continuous actions
+    # [N] natural log of beta(a|s), a density for continuous actions; [N, A] where the file has one a dimension, which
+    # the checks refuse until it is summed; nan where the file has none (log_probs_origin is then "none").
+    behaviour_log_probs: np.ndarray
     terminated: np.ndarray  # [N] bool
     truncated: np.ndarray  # [N] bool
     final_observations: np.ndarray  # [E, *O]
@@ -65,9 +70,12 @@ class Trajectories:
     convention: Convention
     environment: str | None = None
     pre_squash_actions: np.ndarray | None = None  # [N, A], u with a = tanh(u)
+    executed_actions: np.ndarray | None = (
+        None  # [N, A] what the environment was given, where it is not what was sampled
+    )
     policy_versions: np.ndarray | None = None  # [N] age of the behaviour policy
     behaviour_weights: BehaviourWeights | None = None
-    log_probs_origin: Literal["recorded", "estimated"] = "recorded"
+    log_probs_origin: Origin = "recorded"
     notes: tuple[str, ...] = ()  # what the reader mended or assumed, in words
 
     @property
@@ -104,13 +112,29 @@ class Trajectories:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of the content, the same whatever the file's format, compression or byte order."""
+        """sha256 of all that training depends on: the same numbers give the same one, however a file stores them.
+
+        Columns are hashed in float64, int64 or one byte, little-endian: a float32 reward and the same number in
+        float64 are one reward. The name, the source and the notes are left out.
+        """
         digest = hashlib.sha256()
-        for field in fields(self):
-            column = getattr(self, field.name)
-            if not isinstance(column, np.ndarray):
-                continue
-            little_endian = np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<"))
-            digest.update(f"{field.name} {little_endian.dtype.str} {little_endian.shape}".encode())
-            digest.update(little_endian.tobytes())
+        space, weights = self.action_space, self.behaviour_weights
+        words = (self.convention, self.log_probs_origin, self.environment or "", space.shape, space.n)
+        digest.update(repr(words).encode())
+        bounds = {"low": space.low, "high": space.high}
+        columns = {field.name: getattr(self, field.name) for field in fields(self)} | bounds
+        if weights is not None:
+            clip, epsilon, limits = weights.observation_clip, weights.observation_epsilon, weights.log_std_bounds
+            digest.update(repr((weights.nonlinearity, weights.output_distribution, clip, epsilon, limits)).encode())
+            columns |= {f"weights/{name}": weights.arrays[name] for name in sorted(weights.arrays)}
+        for name, column in columns.items():
+            if isinstance(column, np.ndarray):
+                _add(digest, name, column)
         return f"sha256:{digest.hexdigest()}"
+
+
+def _add(digest: "hashlib._Hash", name: str, column: np.ndarray) -> None:
+    canonical = {"f": "<f8", "i": "<i8", "u": "<i8", "b": "|u1"}[column.dtype.kind]
+    digest.update(f"{name} {canonical} {column.shape}".encode())
+    for start in range(0, len(column), BLOCK):
+        digest.update(np.ascontiguousarray(column[start : start + BLOCK], dtype=canonical).data)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gipo_cli.data import catalog
+from gipo_cli.data.opening import open_log
 from gipo_cli.errors import DataError, SettingError
 
 
@@ -19,29 +20,29 @@ def spoil(log, tmp_path, change):
 
 
 def test_a_clean_recording_raises_nothing(cartpole_log):
-    assert catalog.load_checked(str(cartpole_log))[1] == []
+    assert open_log(str(cartpole_log)).findings == []
 
 
 def test_probabilities_stored_in_place_of_logs_are_refused(cartpole_log, tmp_path):
     with pytest.raises(DataError, match="a natural log of a probability is 0 or below") as refused:
-        catalog.load_checked(spoil(cartpole_log, tmp_path, np.exp))
+        open_log(spoil(cartpole_log, tmp_path, np.exp))
     assert refused.value.hint == "Were probabilities stored in place of their logs?"
 
 
 @pytest.mark.parametrize("change", [lambda x: np.roll(x, 1), lambda x: x / np.log(10), lambda x: x - 0.5])
 def test_log_probs_of_another_policy_step_or_base_are_refused(cartpole_log, tmp_path, change):
     with pytest.raises(DataError, match="its log-probs are not those of the policy it carries"):
-        catalog.load_checked(spoil(cartpole_log, tmp_path, change))
+        open_log(spoil(cartpole_log, tmp_path, change))
 
 
 def test_constant_log_probs_are_a_warning(d4rl):
-    _, findings = catalog.load_checked(str(d4rl(infos__action_log_probs=np.full(12, -0.69))))
+    findings = open_log(str(d4rl(infos__action_log_probs=np.full(12, -0.69)))).findings
     assert [finding.name for finding in findings] == ["constant log-probs"]
 
 
 def test_log_probs_per_dimension_are_refused_with_the_way_to_the_joint_one(d4rl):
     with pytest.raises(DataError, match=r"the log-probs have shape \[12, 3\]") as refused:
-        catalog.load_checked(str(d4rl(infos__action_log_probs=np.zeros((12, 3)))))
+        open_log(str(d4rl(infos__action_log_probs=np.zeros((12, 3)))))
     assert "store their sum" in refused.value.hint
 
 

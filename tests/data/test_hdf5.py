@@ -100,6 +100,6 @@ def test_a_flipped_bit_in_a_compressed_chunk_is_refused(cartpole_log, tmp_path):
 def test_other_things_than_hdf5_are_refused_by_name(tmp_path):
     (tmp_path / "log.txt").write_text("step,reward\n")
     (tmp_path / "empty.hdf5").touch()
-    assert refused(tmp_path / "log.txt") == f"{tmp_path}/log.txt is not an HDF5 file."
+    assert refused(tmp_path / "log.txt") == f"{tmp_path}/log.txt is of no format that is known."
     assert refused(tmp_path / "empty.hdf5") == f"{tmp_path}/empty.hdf5 is not an HDF5 file."
-    assert refused(tmp_path) == f"{tmp_path} is a directory with no Minari dataset in it."
+    assert refused(tmp_path) == f"{tmp_path} is a directory with no log in it."

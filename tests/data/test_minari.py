@@ -9,6 +9,7 @@ import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from gipo_cli.data import catalog
+from gipo_cli.data.opening import open_log
 from gipo_cli.errors import DataError, SettingError
 
 STEPS = 6
@@ -88,7 +89,7 @@ def test_choices_are_read_with_their_space(dataset):
 def test_without_log_probs_it_is_refused(dataset, infos):
     dataset(infos)
     with pytest.raises(DataError, match="no log-probabilities of the behaviour policy"):
-        catalog.load("minari:lab/log-v0")
+        open_log("minari:lab/log-v0")
 
 
 def test_nothing_that_metadata_names_is_run(dataset, tmp_path):

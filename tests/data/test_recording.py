@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gipo_cli.data import catalog
+from gipo_cli.data.opening import open_log
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.training.warm_start import behaviour_policy
@@ -51,7 +52,7 @@ def test_a_continuous_log_keeps_what_was_sampled(gipo, tmp_path, distribution):
     save_policy(policy, tmp_path / "p.safetensors")
     outcome = record(gipo, tmp_path / "p.safetensors", "Hopper-v5", tmp_path / "a.hdf5")
     assert outcome.exit_code == 0, outcome.stderr
-    log = catalog.load_checked(str(tmp_path / "a.hdf5"))[0]
+    log = open_log(str(tmp_path / "a.hdf5")).log
     assert (log.pre_squash_actions is not None) == (distribution == "tanh_gaussian")
     if distribution == "gaussian":
         assert np.abs(log.actions).max() > 1  # beyond the bounds that the environment clips to

@@ -7,21 +7,22 @@ names. Here that file is text, of which a few fields are looked at.
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
 
-from gipo_cli.data.hdf5 import LARGEST_COLUMN, attribute, member, open_safely, read_column
-from gipo_cli.data.log_probs import LOG_PROB_NAMES, convention_of, no_log_probs
+from gipo_cli.data.hdf5 import attribute, member, open_safely, read_column
+from gipo_cli.data.log_probs import convention_of, log_prob_key, what_there_is
+from gipo_cli.data.options import ReadOptions
 from gipo_cli.data.readers import Reader
 from gipo_cli.data.trajectories import ActionSpace, Trajectories
 from gipo_cli.errors import DataError, SettingError
 
 DATA_FILE, METADATA_FILE = "main_data.hdf5", "metadata.json"
+LARGEST_SET = 8 * 2**30  # bytes of all columns together
 LARGEST_METADATA = 4 * 2**20  # bytes; Minari's own are a few thousand
 IDENTIFIER = re.compile(r"([-_\w][-_\w/]*[-_\w]+/)?[-_\w]+?-v\d+")  # Minari's; without a dot nothing leaves the root
 EPISODE = re.compile(r"episode_(\d{1,15})")
@@ -88,7 +89,7 @@ def _data_directory(place: Path) -> Path | None:
     return None
 
 
-def read(place: Path, name: str) -> Trajectories:
+def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
     """Read a Minari dataset stored as HDF5.
 
     Rows of infos are one more than the steps where Minari's DataCollector wrote them: row 0 belongs to the reset and
@@ -104,10 +105,10 @@ def read(place: Path, name: str) -> Trajectories:
             f"{place} is a Minari dataset stored as {metadata.get('data_format', 'another format')}; HDF5 is read.",
             "Minari writes HDF5 under data_format='hdf5'.",
         )
-    with open_safely(directory / DATA_FILE) as file:
-        episodes = list(_episodes(file, place))
-        declared = attribute(file, "log_prob_convention") or metadata.get("log_prob_convention")
     notes: list[str] = []
+    with open_safely(directory / DATA_FILE) as file:
+        key, episodes = _episodes(file, place, options, notes)
+        declared = attribute(file, "log_prob_convention") or metadata.get("log_prob_convention")
     claimed = metadata.get("total_episodes")
     if isinstance(claimed, int) and claimed != len(episodes):
         notes.append(f"{METADATA_FILE} claims {claimed} episodes, the file holds {len(episodes)}.")
@@ -116,7 +117,9 @@ def read(place: Path, name: str) -> Trajectories:
     _close(episodes, place, notes)
     space = _space(metadata.get("action_space"))
     actions = _joined(episodes, "actions")
-    convention, actions = convention_of(place, actions, declared if isinstance(declared, str) else None, notes)
+    convention, actions = convention_of(
+        place, actions, options.log_prob_convention or (declared if isinstance(declared, str) else None), notes
+    )
     _require_observed(metadata.get("observation_space"), episodes[0].observations, place)
     action_space, actions = _action_space(space, actions, convention, place)
     return Trajectories(
@@ -133,6 +136,7 @@ def read(place: Path, name: str) -> Trajectories:
         action_space=action_space,
         convention=convention,
         environment=_environment(metadata.get("env_spec")),
+        log_probs_origin="recorded" if key else "none",
         notes=tuple(notes),
     )
 
@@ -157,23 +161,28 @@ def _json(text: object) -> Any:
         return None
 
 
-def _episodes(file: h5py.File, place: Path) -> Iterator[_Episode]:
-    """The episodes in the order of their numbers; by name episode_10 would come before episode_2."""
+def _episodes(
+    file: h5py.File, place: Path, options: ReadOptions, notes: list[str]
+) -> tuple[str | None, list[_Episode]]:
+    """Where log-probs are, and the episodes in the order of their numbers, not of their names."""
     numbers = sorted(int(found[1]) for found in map(EPISODE.fullmatch, file) if found)
     if not numbers:
         raise DataError(f"{place} holds no episodes.", f"It holds: {', '.join(sorted(file)) or 'nothing'}.")
-    key, size = None, 0
+    first = member(file, f"episode_{numbers[0]}")
+    key = _log_prob_key(first, options, place) if isinstance(first, h5py.Group) else None
+    episodes, size = [], 0
     for number in numbers:
         group = member(file, f"episode_{number}")
         if not isinstance(group, h5py.Group):
             raise DataError(f"{place}: 'episode_{number}' is no group; expected one an episode.")
-        key = key or _log_prob_key(group)
-        episode = _episode(group, f"episode_{number}", key, place)
+        episodes.append(_episode(group, f"episode_{number}", key, place))
         # Many names may share one array in the file: the sum is what memory has to hold.
-        size += sum(column.nbytes for column in vars(episode).values() if isinstance(column, np.ndarray))
-        if size > LARGEST_COLUMN:
-            raise DataError(f"{place} unpacks to more than {LARGEST_COLUMN:,} bytes; it is not read.")
-        yield episode
+        size += sum(column.nbytes for column in vars(episodes[-1]).values() if isinstance(column, np.ndarray))
+        if size > LARGEST_SET:
+            raise DataError(f"{place} unpacks to more than {LARGEST_SET:,} bytes; it is not read.")
+    if key is None:
+        notes.append(what_there_is("infos", member(cast(h5py.Group, first), "infos")))
+    return key, episodes
 
 
 def _episode(group: h5py.Group, name: str, key: str | None, place: Path) -> _Episode:
@@ -184,13 +193,12 @@ def _episode(group: h5py.Group, name: str, key: str | None, place: Path) -> _Epi
         )
     names = ("observations", "actions", "rewards", "terminations", "truncations")
     columns = {column: read_column(group, column) for column in names}
-    log_probs = None if key is None else read_column(group, key)
     for column, values in columns.items():
         if values is None or values.ndim == 0:
             raise DataError(f"{place}: {name} has no column '{column}'.", f"It holds: {', '.join(sorted(group))}.")
+    log_probs = read_column(group, key) if key else np.full(len(cast(np.ndarray, columns["rewards"])), np.nan)
     if log_probs is None or log_probs.ndim == 0:
-        whose = f"{name} of {place}" if key else place
-        raise no_log_probs(whose, "infos/log_prob [T] or [T + 1] of each episode")
+        raise DataError(f"{place}: {name} has no column '{key}', which the first episode has.")
     one_wide = ("rewards", "terminations", "truncations")
     found = {
         column: values[:, 0] if column in one_wide and values.ndim == 2 and values.shape[1] == 1 else values
@@ -206,7 +214,7 @@ def _episode(group: h5py.Group, name: str, key: str | None, place: Path) -> _Epi
             )
     if len(log_probs) not in (steps, steps + 1):
         raise DataError(f"{place}: '{key}' of {name} has {len(log_probs)} rows; expected {steps} or {steps + 1}.")
-    log_probs = log_probs[:, 0] if log_probs.ndim == 2 and log_probs.shape[1] == 1 else log_probs
+    log_probs = log_probs.reshape(-1) if log_probs.shape[1:] == (1,) else log_probs
     ends = (found["terminations"].astype(bool) | found["truncations"].astype(bool))[:-1]
     if ends.any():
         raise DataError(f"{place}: {name} ends at step {int(ends.argmax())} of {steps} and goes on after it.")
@@ -222,21 +230,12 @@ def _columns(observations: np.ndarray) -> np.ndarray:
     return observations[:, None] if observations.ndim == 1 else observations
 
 
-def _log_prob_key(group: h5py.Group) -> str | None:
+def _log_prob_key(group: h5py.Group, options: ReadOptions, place: Path) -> str | None:
     """Where an episode keeps its log-probs: in infos or one group below, none where it has none."""
     infos = member(group, "infos")
-    if not isinstance(infos, h5py.Group):
-        return None
-    for name in LOG_PROB_NAMES:
-        if isinstance(member(infos, name), h5py.Dataset):
-            return f"infos/{name}"
-    for below in sorted(infos):
-        nested = member(infos, below)
-        if isinstance(nested, h5py.Group):
-            for name in LOG_PROB_NAMES:
-                if isinstance(member(nested, name), h5py.Dataset):
-                    return f"infos/{below}/{name}"
-    return None
+    below = sorted(infos) if isinstance(infos, h5py.Group) else []
+    nested = [f"infos/{name}/" for name in below if isinstance(member(group, f"infos/{name}"), h5py.Group)]
+    return log_prob_key(options, lambda key: isinstance(member(group, key), h5py.Dataset), ("infos/", *nested), place)
 
 
 def _with_steps(episodes: list[_Episode], place: Path, notes: list[str]) -> list[_Episode]:

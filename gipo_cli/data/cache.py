@@ -1,0 +1,94 @@
+"""Where gipo keeps what it can make again: recorded logs, fetched files, and columns too large for memory."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from gipo_cli.errors import DataError
+
+# A column beyond this share of the machine's memory is kept on the disk and mapped. A log has about four large ones.
+SHARE_OF_MEMORY = 8
+SPARE_DISK = 2**28  # bytes left free
+
+
+def cache_root() -> Path:
+    """$GIPO_CACHE, else gipo below $XDG_CACHE_HOME or ~/.cache."""
+    named = os.environ.get("GIPO_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gipo"
+
+
+def largest_in_memory() -> int:
+    """Bytes of the largest column that is read into memory; $GIPO_COLUMN_MEMORY, else an eighth of the machine's."""
+    named = os.environ.get("GIPO_COLUMN_MEMORY", "")
+    if named.isdigit():
+        return int(named)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE_OF_MEMORY
+
+
+def filled(
+    source: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, fill: Callable[[np.ndarray], None]
+) -> np.ndarray:
+    """A column, in memory where it fits, else mapped from a .npy in the cache that later openings use again.
+
+    Args:
+        source: the file or directory that the column comes from; a changed size or time makes a new column.
+        name: of the column in its source.
+        shape: rows first.
+        dtype: in this machine's byte order.
+        fill: writes the rows into the array it is given, piece by piece.
+
+    Raises:
+        DataError: the disk has no room for it.
+    """
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if size <= largest_in_memory():
+        column = np.empty(shape, dtype)
+        fill(column)
+        return column
+    place = cache_root() / "columns" / _identity(source) / (name.replace("/", "-") + ".npy")
+    if place.is_file():
+        found = np.load(place, mmap_mode="r", allow_pickle=False)
+        if found.shape == shape and found.dtype == dtype:
+            return found
+    return _mapped(place, shape, dtype, size, fill)
+
+
+def _mapped(
+    place: Path, shape: tuple[int, ...], dtype: np.dtype, size: int, fill: Callable[[np.ndarray], None]
+) -> np.ndarray:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(place.parent).free
+    except OSError as error:
+        raise DataError(f"the cache {place.parent} cannot be made ({error.strerror}).", _CACHE_HINT) from error
+    if size + SPARE_DISK > free:
+        raise DataError(
+            f"'{place.stem}' has {size:,} bytes, more than memory takes, and {place.parent} has {free:,} left.",
+            _CACHE_HINT,
+        )
+    aside = place.with_name(f".{place.name}.tmp-{os.getpid()}")
+    try:
+        column = np.lib.format.open_memmap(aside, "w+", dtype, shape)
+        fill(column)
+        column.flush()
+        os.replace(aside, place)
+    finally:
+        aside.unlink(missing_ok=True)
+    return np.load(place, mmap_mode="r", allow_pickle=False)
+
+
+_CACHE_HINT = "Make room there, or set GIPO_CACHE to a directory that has it."
+
+
+def _identity(source: Path) -> str:
+    """A name for a file, or for all files below a directory, that changes whenever one of them does."""
+    files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    digest = hashlib.sha256(str(source.resolve()).encode())
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file.relative_to(source)} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}".encode())
+    return digest.hexdigest()[:24]
