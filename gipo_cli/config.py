@@ -6,9 +6,12 @@ Standard library only, so that `gipo --help` stays light.
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gipo_cli.errors import SettingError, unknown_name
+
+if TYPE_CHECKING:
+    from gipo_cli.data.options import LogOptions
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,15 @@ class TrainConfig:
     device: str = "auto"
     threads: int = 1  # of the CPU; the networks are small, and one thread gives the same bytes on any machine load
     init: str = ""  # a run, checkpoint or policy file to start from instead of the behaviour policy
+
+    log_prob_key: str = ""  # column that holds the log-probs, where it is not found by itself
+    log_prob_convention: str = ""  # density they are of, where the file does not say
+    mapping: str = ""  # TOML file that says which column of a table is which
+    repair: tuple[str, ...] = ()  # repairs applied to the log, in this order
+    behaviour: str = ""  # policy file from which log-probs are recomputed
+    estimate_behaviour: bool = False  # clone the behaviour policy where the log has no log-probs
+    accept: tuple[str, ...] = ()  # errors of the checks that are taken as warnings
+
     held_out_fraction: float = 0.1  # share of the episodes that never trains anything
 
     advantage: str = "path-consistency"  # the estimator, a name of registry.ADVANTAGES
@@ -67,10 +79,21 @@ class TrainConfig:
         if self.activation not in ("relu", "tanh"):
             raise unknown_name("activation", self.activation, ("relu", "tanh"))
 
+    def log_options(self) -> "LogOptions":
+        """What the run does to its log before anything is trained."""
+        from gipo_cli.data.options import LogOptions
+
+        return LogOptions(
+            log_prob_key=self.log_prob_key, log_prob_convention=self.log_prob_convention, mapping=self.mapping,
+            repair=self.repair, behaviour=self.behaviour, estimate_behaviour=self.estimate_behaviour,
+            accept=self.accept, seed=self.seed,
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as config.toml holds them."""
         values = dataclasses.asdict(self)
-        values["hidden_sizes"] = list(self.hidden_sizes)
+        for name in ("hidden_sizes", "repair", "accept"):
+            values[name] = list(values[name])
         return values
 
 

@@ -1,9 +1,12 @@
 """One file per command; heavy imports inside the function body. Here: the flags that every command over a log has."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from gipo_cli.data.options import LogOptions
 
 LogProbKey = Annotated[
     str, typer.Option(metavar="NAME", help="Column that holds the log-probs, where it has an unusual name.")
@@ -25,6 +28,30 @@ Behaviour = Annotated[
 EstimateBehaviour = Annotated[
     bool, typer.Option("--estimate-behaviour", help="Clone the behaviour policy where the log has no log-probs.")
 ]
+
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAMES", help="Take these errors of the checks as warnings, comma-separated."),
+]
+
+
+def log_options(
+    log_prob_key: str,
+    log_prob_convention: str,
+    mapping: Path | None,
+    repair: list[str] | None,
+    behaviour: Path | None,
+    estimate_behaviour: bool,
+    accept: list[str] | None = None,
+) -> "LogOptions":
+    """The flags above as one record."""
+    from gipo_cli.data.options import LogOptions
+
+    return LogOptions(
+        log_prob_key=log_prob_key, log_prob_convention=log_prob_convention, mapping=str(mapping or ""),
+        repair=split_names(repair), behaviour=str(behaviour or ""), estimate_behaviour=estimate_behaviour,
+        accept=split_names(accept),
+    )  # fmt: skip
 
 
 def split_names(values: list[str] | None) -> tuple[str, ...]:

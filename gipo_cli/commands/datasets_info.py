@@ -10,7 +10,7 @@ def datasets_info(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show what a log holds, and what is doubtful about it."""
-    from gipo_cli.data.opening import open_log
+    from gipo_cli.logs import open_log
     from gipo_cli.rendering import terminal
 
     opened = open_log(dataset)

@@ -4,9 +4,9 @@ import platform
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gipo_cli import __version__
+from gipo_cli.commands import (
+    Accept,
+    Behaviour,
+    EstimateBehaviour,
+    LogProbConvention,
+    LogProbKey,
+    Mapping,
+    Repair,
+    split_names,
+)
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError
 
 if TYPE_CHECKING:
-    from gipo_cli.data.checks import Finding
     from gipo_cli.data.trajectories import Trajectories
+    from gipo_cli.logs import Opened
     from gipo_cli.runs import RunDirectory
 
 DEFAULTS = {name: field.default for name, field in TrainConfig.__dataclass_fields__.items()}
@@ -48,6 +58,13 @@ def train(
     init: Annotated[
         str | None, typer.Option(help="Start from this run, checkpoint or policy file.", show_default=False)
     ] = None,
+    log_prob_key: LogProbKey = "",
+    log_prob_convention: LogProbConvention = "",
+    mapping: Mapping = None,
+    repair: Repair = None,
+    behaviour: Behaviour = None,
+    estimate_behaviour: EstimateBehaviour = False,
+    accept: Accept = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the objective or of config.toml."),
@@ -67,7 +84,10 @@ def train(
     """Train a policy on a log alone, and say how far it can be trusted."""
     flags = {
         "dataset": dataset, "objective": objective, "steps": steps, "kl_target": kl_target, "seed": seed,
-        "device": device, "init": init,
+        "device": device, "init": init, "log_prob_key": log_prob_key or None,
+        "log_prob_convention": log_prob_convention or None, "mapping": _absolute(mapping),
+        "repair": split_names(repair) or None, "behaviour": _absolute(behaviour),
+        "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
     }  # fmt: skip
     flags = {name: value for name, value in flags.items() if value is not None}
     assignments = [*(set_ or []), *([f"sigma={sigma}"] if sigma is not None else [])]
@@ -79,7 +99,7 @@ def train(
 
     import torch
 
-    from gipo_cli.data.opening import open_log
+    from gipo_cli.logs import open_log
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
     from gipo_cli.runs import RunDirectory
@@ -89,10 +109,11 @@ def train(
 
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
     chosen_device = choose_device(settled.device)
-    opened = open_log(settled.dataset)
+    watch = _Watch(quiet)
+    opened = open_log(settled.dataset, settled.log_options(), watch.phase)
     log, findings = opened.log, opened.findings
     for finding in findings:
-        terminal.note(f"warning: {finding.meaning}")
+        terminal.note(f"warning: {finding.meaning} [{finding.name}]")
     if settled.init:
         initial_policy(Path(settled.init))  # refused here, before anything is written
     place = resume or out or Path("runs") / log.name
@@ -105,11 +126,10 @@ def train(
         if resume is None:
             # The record comes last: a directory is a run once it has one, and then its configuration is there.
             run.write_config(settled.to_dict())
-            run.update(**_facts(settled, log, findings))
+            run.update(**_facts(settled, opened))
         else:
             _require_same_log(run, log)
         run.update(status="running", device=str(chosen_device), command=sys.argv)
-        watch = _Watch(quiet)
         torch.set_num_threads(settled.threads)
         try:
             trained = fit(settled, objective_function, estimator, log, run, chosen_device, watch.phase)
@@ -154,6 +174,10 @@ def _lasting_name(dataset: str) -> str:
     return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
 
 
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
+
+
 def _toml_value(text: str) -> Any:
     """What a value on the command line means: as TOML reads it, or the text itself."""
     try:
@@ -187,10 +211,11 @@ def _settings_of_run(place: Path) -> TrainConfig:
     return from_values(RunDirectory.open(place).read_config(), str(place / "config.toml"))
 
 
-def _facts(config: TrainConfig, log: "Trajectories", findings: "Sequence[Finding]") -> dict[str, Any]:
+def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
     """What run.json says about the log and the software, for whoever reads it later."""
     from importlib.metadata import version
 
+    log = opened.log
     packages = ("torch", "numpy", "h5py", "gymnasium", "safetensors")
     return {
         "run_version": 1,
@@ -204,9 +229,11 @@ def _facts(config: TrainConfig, log: "Trajectories", findings: "Sequence[Finding
             "environment": log.environment,
             "convention": log.convention,
             "log_probs": log.log_probs_origin,
+            "repairs": list(log.repairs),
             "notes": list(log.notes),
         },
-        "warnings": [{"name": f.name, "value": f.value, "meaning": f.meaning} for f in findings],
+        "estimate": opened.estimate,
+        "warnings": [asdict(finding) for finding in opened.findings],
         "objective": config.objective,
         "settings": config.settings,
         "seed": config.seed,

@@ -81,6 +81,27 @@ def _mapped(
     return np.load(place, mmap_mode="r", allow_pickle=False)
 
 
+def cached_array(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array that takes long to make, from the cache where an earlier call has left it there under the same key.
+
+    A cache that cannot be written or holds a damaged file costs time, nothing else.
+    """
+    place = cache_root() / kind / (hashlib.sha256(key.encode()).hexdigest()[:24] + ".npy")
+    try:
+        return np.load(place, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        made = make()
+    aside = place.with_name(f".{place.name}.tmp-{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            np.save(file, made, allow_pickle=False)
+        os.replace(aside, place)
+    except OSError:
+        aside.unlink(missing_ok=True)
+    return made
+
+
 _CACHE_HINT = "Make room there, or set GIPO_CACHE to a directory that has it."
 
 

@@ -31,4 +31,5 @@ class LogOptions(ReadOptions):
     repair: tuple[str, ...] = ()  # names of `data.repairs`, applied in this order
     behaviour: str = ""  # a policy file: log-probs are recomputed from it, exactly
     estimate_behaviour: bool = False  # clone the behaviour policy where the log has no log-probs
+    accept: tuple[str, ...] = ()  # errors of the checks that are taken as warnings
     seed: int = 0  # of the clone

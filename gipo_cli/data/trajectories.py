@@ -76,6 +76,7 @@ class Trajectories:
     policy_versions: np.ndarray | None = None  # [N] age of the behaviour policy
     behaviour_weights: BehaviourWeights | None = None
     log_probs_origin: Origin = "recorded"
+    repairs: tuple[str, ...] = ()  # names of the repairs that were applied
     notes: tuple[str, ...] = ()  # what the reader mended or assumed, in words
 
     @property
@@ -87,6 +88,14 @@ class Trajectories:
     def episodes(self) -> int:
         """Number of logged episodes, E."""
         return len(self.episode_starts) - 1
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns of one row a step that this log has, by name."""
+        names = (
+            "observations", "actions", "rewards", "behaviour_log_probs", "terminated", "truncated",
+            "pre_squash_actions", "executed_actions", "policy_versions",
+        )  # fmt: skip
+        return {name: column for name in names if (column := getattr(self, name)) is not None}
 
     @property
     def episode_lengths(self) -> np.ndarray:

@@ -1,16 +1,18 @@
 """Policies from and to files: D4RL's arrays, and safetensors with the spec in its metadata. Never pickle."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from gipo_cli.data.trajectories import BehaviourWeights
 from gipo_cli.errors import DataError
 from gipo_cli.policies.policy import ACTIVATIONS, Policy, PolicySpec
 
@@ -69,6 +71,32 @@ def policy_from_arrays(
         state["observation_mean"] = mean
         state["observation_scale"] = np.sqrt(variance.astype(np.float64) + observation_epsilon)
     return _load(Policy(spec), {k: torch.from_numpy(v.astype(np.float32)) for k, v in state.items()}, source)
+
+
+def policy_from_weights(weights: BehaviourWeights, source: str) -> Policy:
+    """The network that made a log, rebuilt from the weights the log carries."""
+    return policy_from_arrays(
+        weights.arrays,
+        nonlinearity=weights.nonlinearity,
+        distribution=weights.output_distribution,
+        observation_clip=weights.observation_clip,
+        observation_epsilon=weights.observation_epsilon,
+        log_std_bounds=weights.log_std_bounds,
+        source=source,
+    )
+
+
+def weights_of(policy: Policy) -> BehaviourWeights:
+    """A policy as a log carries it."""
+    spec = policy.spec
+    return BehaviourWeights(
+        arrays=policy_to_arrays(policy),
+        nonlinearity=cast(Any, spec.activation),
+        output_distribution=cast(Any, spec.distribution),
+        observation_clip=None if math.isinf(spec.observation_clip) else spec.observation_clip,
+        observation_epsilon=0.0,  # the variance of policy_to_arrays has it in already
+        log_std_bounds=spec.log_std_bounds,
+    )
 
 
 def policy_to_arrays(policy: Policy) -> dict[str, np.ndarray]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from gipo_cli.config import TrainConfig
-from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
+from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError, DivergedError, SettingError
+from gipo_cli.policies.likelihood import ascend
 from gipo_cli.policies.policy import Policy, PolicySpec
-from gipo_cli.policies.weights import load_policy, policy_from_arrays
+from gipo_cli.policies.weights import load_policy, policy_from_weights
 from gipo_cli.training import checkpoints
 from gipo_cli.training.order import ShuffledRows, generator
 from gipo_cli.training.samples import Samples
@@ -55,26 +56,16 @@ def warm_start(config: TrainConfig, log: Trajectories, samples: Samples, progres
     if given is not None:
         _check_fit(given, log, samples)
     if log.behaviour_weights is not None:
-        beta, kind = behaviour_policy(log.behaviour_weights, log.name).to(samples.device), "behaviour weights"
+        beta, kind = (
+            policy_from_weights(log.behaviour_weights, f"the behaviour policy in {log.name}").to(samples.device),
+            "behaviour weights",
+        )
         _check_fit(beta, log, samples)
     else:
         beta, kind = clone(config, log, samples, progress), "cloning"
     policy = copy.deepcopy(beta) if given is None else given.to(samples.device)
     return WarmStart(
         policy, beta, kind if given is None else "checkpoint", held_out_kl(policy, samples), held_out_kl(beta, samples)
-    )
-
-
-def behaviour_policy(weights: BehaviourWeights, name: str) -> Policy:
-    """The network that made the log, rebuilt from the weights the log carries."""
-    return policy_from_arrays(
-        weights.arrays,
-        nonlinearity=weights.nonlinearity,
-        distribution=weights.output_distribution,
-        observation_clip=weights.observation_clip,
-        observation_epsilon=weights.observation_epsilon,
-        log_std_bounds=weights.log_std_bounds,
-        source=f"the behaviour policy in {name}",
     )
 
 
@@ -88,18 +79,14 @@ def held_out_kl(policy: Policy, samples: Samples) -> float:
 def clone(config: TrainConfig, log: Trajectories, samples: Samples, progress: Progress) -> Policy:
     """Behaviour cloning by maximum likelihood; the policy with the best held-out log-likelihood is kept."""
     policy = _untrained(config, log, samples).to(samples.device)
-    optimizer = torch.optim.Adam(policy.parameters(), lr=CLONE_LEARNING_RATE, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.clone_steps, CLONE_LEARNING_RATE / 30)
     order = ShuffledRows(samples.held_in_rows, config.batch_size, config.seed, CLONE_ORDER)
     best, best_kl, looks_since = copy.deepcopy(policy), math.inf, 0
+    updates = ascend(
+        policy, samples.log_prob, order.batch, steps=config.clone_steps, learning_rate=CLONE_LEARNING_RATE,
+        max_gradient_norm=config.max_gradient_norm,
+    )  # fmt: skip
     with progress("cloning", config.clone_steps) as advance:
-        for step in range(config.clone_steps):
-            loss = -samples.log_prob(policy, order.batch(step)).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(policy.parameters(), config.max_gradient_norm)
-            optimizer.step()
-            schedule.step()
+        for step in updates:
             advance(1)
             if (step + 1) % CLONE_CHECK_EVERY and step + 1 < config.clone_steps:
                 continue

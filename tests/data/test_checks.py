@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gipo_cli.data import catalog
-from gipo_cli.data.opening import open_log
 from gipo_cli.errors import DataError, SettingError
+from gipo_cli.logs import open_log
 
 
 def spoil(log, tmp_path, change):

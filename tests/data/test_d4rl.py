@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
-from gipo_cli.data.opening import open_log
 from gipo_cli.data.options import ReadOptions
 from gipo_cli.data.readers.d4rl import D4RL
 from gipo_cli.errors import DataError
+from gipo_cli.logs import open_log
 
 
 def test_a_plain_file_is_read_column_by_column(d4rl):

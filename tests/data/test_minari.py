@@ -9,8 +9,8 @@ import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from gipo_cli.data import catalog
-from gipo_cli.data.opening import open_log
 from gipo_cli.errors import DataError, SettingError
+from gipo_cli.logs import open_log
 
 STEPS = 6
 

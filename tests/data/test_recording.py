@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from gipo_cli.data import catalog
-from gipo_cli.data.opening import open_log
+from gipo_cli.logs import open_log
 from gipo_cli.policies.policy import Policy, PolicySpec
-from gipo_cli.policies.weights import save_policy
-from gipo_cli.training.warm_start import behaviour_policy
+from gipo_cli.policies.weights import policy_from_weights, save_policy
 
 
 def record(gipo, policy, environment, out, steps=300, seed=0):
@@ -21,7 +20,7 @@ def record(gipo, policy, environment, out, steps=300, seed=0):
 
 
 def recomputed(log):
-    policy = behaviour_policy(log.behaviour_weights, log.name)
+    policy = policy_from_weights(log.behaviour_weights, log.name)
     discrete = log.action_space.is_discrete
     u = None if log.pre_squash_actions is None else torch.as_tensor(log.pre_squash_actions)
     action = torch.as_tensor(log.actions if discrete else log.actions.astype(np.float32))

@@ -1,0 +1,153 @@
+"""Two judges of log-probs: the behaviour policy where a log carries it, a clone of it where not.
+
+The clone q rests on an identity that holds for every density q, however badly it fits, at every state:
+
+    E_beta[q(a|s) / beta(a|s)] = 1
+
+so mean exp(log q - y) over steps that q has not seen is 1 if y = log beta, up to its standard error. Several densities
+are tried, the clone at several temperatures, over states where it is sure, unsure and in between: over all states
+together, mistakes of both signs can cancel.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from gipo_cli.data.checks.reference import Reference, clone_of
+from gipo_cli.data.checks.sample import Sample
+from gipo_cli.data.trajectories import Trajectories
+
+# Of a known policy: recomputed log-probs agree to 1e-4 nats in float32 where nothing saturates.
+CLOSE = 0.01  # nats
+ALL_CLOSE, MOSTLY_CLOSE = 0.99, 0.9  # shares of rows
+
+# Of a clone, in nats of the log of a mean ratio that has to be 0. Right log-probs of a narrow squashed policy, which is
+# hard to clone, come to 0.15, and of many policies in one log to 0.7 where few rows carry the mean; wrong ones to
+# 0.4 and more. `tests/data/test_spoiled_logs.py` holds both sides.
+SLACK = 0.2
+FEW_ROWS = 0.3  # share of rows carrying a mean, below which it is too low by nature: what is rare was not seen
+LOW_BY = 0.15  # nats for each factor e below that share
+HIGH_BY = 0.8  # nats that noise may take a mean above 1, however large its standard error says it is
+CONTINUOUS_TESTS, DISCRETE_TESTS = (0.5, 0.7, 1.0), (0.5, 1.0, 2.0, 1e9)
+SAME_SPREAD = 0.05  # nats of entropy between states below which the policy draws alike everywhere
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well values pass for the log-probs: surely, perhaps (within noise), and how far off they are, in nats."""
+
+    well: bool
+    perhaps: bool
+    distance: float
+
+
+class Judge(Protocol):
+    """Holds log-probs against a reference."""
+
+    reference: Reference
+
+    def fit(self, values: np.ndarray) -> Fit:
+        """Whether values [n] may be the log-probs; nan where a row has none."""
+        ...
+
+
+class KnownPolicy:
+    """The behaviour policy that the log carries: right log-probs are its own, row by row."""
+
+    def __init__(self, reference: Reference, sample: Sample) -> None:
+        self.reference, self.sample = reference, sample
+        self.exact = reference.log_prob()
+        self.tolerance = CLOSE + reference.rounding()
+
+    def fit(self, values: np.ndarray) -> Fit:
+        """Whether almost all rows agree; the distance is the median difference."""
+        rows = self._rows(values)
+        share = float(self.agree(values).mean()) if rows.any() else 0.0
+        enough = ALL_CLOSE if values is self.sample.values else MOSTLY_CLOSE
+        median = float(np.median(np.abs(values - self.exact)[rows])) if rows.any() else np.inf
+        return Fit(share >= enough, share >= enough, median)
+
+    def agree(self, values: np.ndarray) -> np.ndarray:
+        """Which of the rows that can be compared agree with the policy within rounding."""
+        rows = self._rows(values)
+        return np.abs(values - self.exact)[rows] <= self.tolerance[rows]
+
+    def divides(self, values: np.ndarray) -> bool:
+        """Whether nearly every episode agrees as a whole or not at all, and there are both."""
+        episode = self.sample.episode[self._rows(values)]
+        counts = np.bincount(episode)
+        share = np.bincount(episode, self.agree(values))[counts > 0] / counts[counts > 0]
+        whole, none = share > MOSTLY_CLOSE, share < 1 - MOSTLY_CLOSE
+        return bool(whole.any() and none.any() and (whole | none).mean() > MOSTLY_CLOSE)
+
+    def _rows(self, values: np.ndarray) -> np.ndarray:
+        return self.sample.usable & np.isfinite(values)
+
+
+class Clone:
+    """A policy fitted to the actions: right log-probs make its mean ratio 1 on steps that it has not seen."""
+
+    def __init__(self, log: Trajectories, sample: Sample) -> None:
+        self.reference, self.held_out = clone_of(log, sample)
+        self.sample, self.discrete = sample, log.action_space.is_discrete
+        temperatures = DISCRETE_TESTS if self.discrete else CONTINUOUS_TESTS
+        self.tests = [self.reference.log_prob(t) - self.reference.log_mass(t) for t in temperatures]
+        self.parts = _parts(self.reference.spread(), self.held_out)
+
+    def fit(self, values: np.ndarray) -> Fit:
+        """Whether every mean ratio may be 1; the distance is the log of the one that is farthest from it."""
+        if self.discrete and np.nanmax(values) > 1e-6:
+            return Fit(False, False, float(np.nanmax(values)))  # no probability is above 1
+        ratios = self.mean_ratios(values)
+        worst = max((ratio.log_mean for ratio in ratios), key=abs, default=np.inf)
+        return Fit(all(r.may_be_one(1) for r in ratios), all(r.may_be_one(3) for r in ratios), worst)
+
+    def mean_ratios(self, values: np.ndarray) -> "list[MeanRatio]":
+        """The mean of q / beta over held-out rows, for each density and part of the states."""
+        found = []
+        for part in self.parts:
+            rows = part & np.isfinite(values)
+            usable, episode = self.sample.usable[rows], self.sample.episode[rows]
+            if usable.any():
+                found += [_mean_ratio(test[rows] - values[rows], usable, episode) for test in self.tests]
+        return found
+
+
+def _parts(spread: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    """The held-out rows in thirds by how widely the policy draws; all of them where it draws alike everywhere."""
+    if np.std(spread[rows]) < SAME_SPREAD:
+        return [rows]
+    low, high = np.quantile(spread[rows], [1 / 3, 2 / 3])
+    return [rows & (spread <= low), rows & (spread > low) & (spread <= high), rows & (spread > high)]
+
+
+@dataclass(frozen=True)
+class MeanRatio:
+    """The log of a mean ratio, its standard error over episodes, and the share of rows that carry it (Kish)."""
+
+    log_mean: float
+    standard_error: float
+    effective: float
+
+    def may_be_one(self, errors: float) -> bool:
+        """Whether the mean is 1 within so many standard errors.
+
+        Where few rows carry it, a mean is too low rather than too high, since its largest terms are those not seen.
+        """
+        noise = errors * self.standard_error
+        if self.log_mean > 0:
+            return self.log_mean <= SLACK + min(noise, HIGH_BY)
+        return -self.log_mean <= SLACK + noise + LOW_BY * max(0.0, np.log(FEW_ROWS / self.effective))
+
+
+def _mean_ratio(log_ratio: np.ndarray, usable: np.ndarray, episode: np.ndarray) -> MeanRatio:
+    largest = float(log_ratio[usable].max())
+    # A constant factor, put back into the log of the mean, keeps the exponential finite.
+    weight = np.where(usable, np.exp(np.where(usable, log_ratio, 0) - largest), 0)
+    mean = weight.mean()
+    residual = np.bincount(episode, weight) - mean * np.bincount(episode)
+    error = float(np.sqrt((residual**2).sum()) / (len(weight) * mean))
+    return MeanRatio(
+        float(np.log(mean) + largest), error, float(weight.sum() ** 2 / (weight**2).mean() / len(weight) ** 2)
+    )

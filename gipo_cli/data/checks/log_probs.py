@@ -1,0 +1,278 @@
+"""Whether the recorded log-probs are those of the logged actions, and if not, what they are instead.
+
+A judge (`judges.py`) says whether values may be the log-probs. Each undoing of a known mistake is tried on the values;
+the one after which the judge is content names the mistake, and is its repair.
+"""
+
+import numpy as np
+import torch
+
+from gipo_cli.data.checks.judges import MOSTLY_CLOSE, SLACK, Clone, Fit, Judge, KnownPolicy
+from gipo_cli.data.checks.reference import Reference, at_another_age, fitted_to_values
+from gipo_cli.data.checks.sample import Sample, draw
+from gipo_cli.data.findings import Finding
+from gipo_cli.data.log_prob_errors import LOG_PROB_ERRORS, LogProbError
+from gipo_cli.data.trajectories import Trajectories
+from gipo_cli.errors import DataError
+
+ROWS = 50_000
+FEWEST_ROWS, FEWEST_EPISODES = 1500, 15  # fewer cannot tell a mistake from noise
+SHIFTS = ("late-by-one-step", "early-by-one-step")
+SHIFT_MARGIN = 0.1  # of rank correlation, by which a neighbouring row has to fit better
+TEMPERATURES = np.geomspace(0.2, 5, 41)
+REFINEMENTS = 3
+UNCHANGED = 1.2  # temperatures nearer to 1 than this factor are not told from it where beta is only cloned
+EXPLAINED = 0.95  # share of the values' variance that a density fitted to them must explain to say what they are
+CERTAIN = 1.0  # nats by which a mean ratio must be off to stop training where no known mistake explains it
+SEVERAL_POLICIES = 0.1  # nats a step by which the age of the policy predicts the actions
+
+EFFECT = "every importance ratio is wrong, and with it every weight, every bound and every verdict."
+
+
+def check_log_probs(log: Trajectories) -> list[Finding]:
+    """Findings on the log-probs: an `ok` with the evidence, or the mistakes in the order in which to undo them."""
+    # One thread: the same verdict on any number of cores.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return list(_findings(log))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _findings(log: Trajectories) -> list[Finding]:
+    sample = draw(log, ROWS)
+    if log.behaviour_weights is not None and log.log_probs_origin == "recorded":
+        if not sample.usable.any():
+            return []
+        judge: Judge = KnownPolicy(_policy_of(log, sample), sample)
+    else:
+        if len(sample.values) < FEWEST_ROWS or sample.episode[-1] + 1 < FEWEST_EPISODES:
+            return [_too_few(log)] if log.log_probs_origin != "estimated" else []
+        judge = Clone(log, sample)
+    if log.log_probs_origin == "estimated":
+        return _several_policies(judge) if log.policy_versions is None else []
+    found = diagnose(judge, sample)
+    if isinstance(judge, Clone) and log.policy_versions is None and not any(f.severity == "error" for f in found):
+        found += _several_policies(judge)
+    return found
+
+
+def diagnose(judge: Judge, sample: Sample) -> list[Finding]:
+    """Name what the values are: log-probs, or what becomes log-probs by one undoing, after a shift by a row or none."""
+    values, found = sample.values, []
+    shift = _shift(judge, sample)
+    if shift is not None:
+        values = _undone(shift, values, sample)
+        found.append(_mistake(shift, judge.fit(values)))
+    as_it_is = judge.fit(values)
+    temperature = _fitted_temperature(judge, values)
+    if temperature is not None:
+        return [*found, temperature]
+    if as_it_is.well:
+        return found or [_verified(judge, as_it_is)]
+    tried = [(error, _undone(error, values, sample)) for error in LOG_PROB_ERRORS if error.name not in SHIFTS]
+    undone = [(judge.fit(v), error) for error, v in tried if np.isfinite(v).mean() > MOSTLY_CLOSE]
+    for passes in (lambda fit: fit.well, lambda fit: fit.perhaps):
+        fitting = [(abs(fit.distance), error) for fit, error in undone if passes(fit)]
+        if fitting:
+            return [*found, _mistake(min(fitting, key=lambda pair: pair[0])[1], as_it_is)]
+        if as_it_is.perhaps:
+            return found or [_verified(judge, as_it_is)]
+    if np.ptp(sample.values) == 0:
+        return [_constant(float(values[0]), as_it_is)]
+    return [*found, _of_no_table(judge, values, as_it_is)]
+
+
+def _of_no_table(judge: Judge, values: np.ndarray, fit: Fit) -> Finding:
+    """What no entry of LOG_PROB_ERRORS explains: a constant, another temperature, several policies, or another one."""
+    if isinstance(judge, KnownPolicy) and judge.divides(values):
+        others = 1 - float(judge.agree(values).mean())
+        return Finding(
+            "several-policies", "error", others,
+            f"{others:.1%} of the steps, in whole episodes, have log-probs of another policy than the one that the log "
+            "carries.",
+            "training would start at ratio 1 for the steps of that one alone.", "drop-weights",
+        )  # fmt: skip
+    explained = [named for explain in (_offset, _temperature) if (named := explain(judge, values, fit))]
+    if explained:
+        return min(explained, key=lambda pair: pair[0])[1]
+    if isinstance(judge, KnownPolicy):
+        agree = float(judge.agree(values).mean())
+        return Finding(
+            "other-policy" if agree < 1 - MOSTLY_CLOSE else "some-rows-differ", "error", fit.distance,
+            f"the log-probs are not those of the policy that the log carries; they differ by {fit.distance:.3g} nats "
+            f"in the median, and {agree:.1%} of the rows agree.",
+            EFFECT, "recompute", "If the log-probs are right and the policy is not: --repair drop-weights",
+        )  # fmt: skip
+    return Finding(
+        "unexplained-log-probs", "error" if abs(fit.distance) > CERTAIN else "warning", fit.distance,
+        f"the mean ratio of a clone to the log-probs is e^{fit.distance:+.2f} where it has to be 1, and no mistake "
+        "that is known explains it.",
+        EFFECT,
+        hint="Another policy's, another column's, or of actions that were changed after they were sampled?\n"
+        "If you know better: --accept unexplained-log-probs",
+    )  # fmt: skip
+
+
+def _policy_of(log: Trajectories, sample: Sample) -> Reference:
+    from gipo_cli.policies.weights import policy_from_weights
+
+    assert log.behaviour_weights is not None
+    policy = policy_from_weights(log.behaviour_weights, f"the behaviour policy in {log.name}")
+    spec, observed = policy.spec, sample.observations.shape[1]
+    if spec.observation_size != observed:
+        raise DataError(f"{log.name}: its policy takes {spec.observation_size} observations, the log has {observed}.")
+    size = log.action_space.n or sample.actions.shape[-1]
+    if (spec.distribution, spec.action_size) != (log.convention, size):
+        raise DataError(
+            f"{log.name}: its policy is {spec.distribution} with {spec.action_size} actions, "
+            f"the log {log.convention} with {size}."
+        )
+    return Reference(policy, sample.observations, sample)
+
+
+def _shift(judge: Judge, sample: Sample) -> LogProbError | None:
+    """The shift by a row after which the values rise and fall with the reference, where it is clearly better so."""
+    if np.ptp(sample.values) == 0:
+        return None
+    expected = judge.reference.log_prob()
+    here = _rank_correlation(sample.values, expected, sample)
+    found = {
+        error.name: (_rank_correlation(_undone(error, sample.values, sample), expected, sample), error)
+        for error in LOG_PROB_ERRORS
+        if error.name in SHIFTS
+    }
+    best, error = max(found.values(), key=lambda pair: abs(pair[0]))
+    return error if abs(best) > abs(here) + SHIFT_MARGIN else None
+
+
+def _rank_correlation(values: np.ndarray, expected: np.ndarray, sample: Sample) -> float:
+    rows = sample.usable & np.isfinite(values)
+    if rows.sum() < 2 or np.ptp(values[rows]) == 0 or np.ptp(expected[rows]) == 0:
+        return 0.0
+    found, wanted = (np.argsort(np.argsort(column[rows])) for column in (values, expected))
+    return float(np.corrcoef(found, wanted)[0, 1])
+
+
+def _undone(error: LogProbError, values: np.ndarray, sample: Sample) -> np.ndarray:
+    undone = error.undo(values, sample.around)
+    return np.full(values.shape, np.nan) if undone is None else undone
+
+
+def _offset(judge: Judge, values: np.ndarray, as_it_is: Fit) -> tuple[float, Finding] | None:
+    if isinstance(judge, Clone):
+        offset = float(np.mean([ratio.log_mean for ratio in judge.mean_ratios(values)]))
+    else:
+        offset = float(np.nanmedian(judge.reference.log_prob() - values))
+    fit = judge.fit(values + offset)
+    if not fit.well or (isinstance(judge, Clone) and abs(offset) < SLACK):
+        return None
+    return abs(fit.distance), Finding(
+        "constant-offset", "error", offset,
+        f"the log-probs are {abs(offset):.3g} nats too {'low' if offset > 0 else 'high'} at every step.",
+        EFFECT, hint="A Jacobian of scaled actions is such a constant: sum log((high - low) / 2). If it is, store the "
+        "bounds\nof the actions with the log, and --repair action-scale takes it out.",
+    )  # fmt: skip
+
+
+def _temperature(judge: Judge, values: np.ndarray, as_it_is: Fit) -> tuple[float, Finding] | None:
+    """The temperature at which the policy has these log-probs although the actions were drawn at 1."""
+    plain = judge.reference.log_prob()
+
+    def distance_at(temperature: float) -> float:
+        # Values of a policy at T become those at 1 by the reference's own difference.
+        return abs(judge.fit(values + plain - judge.reference.log_prob(temperature)).distance)
+
+    temperature, step = min(TEMPERATURES, key=distance_at), TEMPERATURES[1] / TEMPERATURES[0]
+    for _ in range(REFINEMENTS):
+        temperature = float(min(temperature * np.geomspace(1 / step, step, 21), key=distance_at))
+        step **= 0.1
+    distance = distance_at(temperature)
+    if isinstance(judge, KnownPolicy):
+        matches = judge.fit(values + plain - judge.reference.log_prob(temperature)).perhaps
+    else:
+        # The difference is that of a clone: it takes the mean ratio most of the way, not all of it.
+        matches = distance < abs(as_it_is.distance) / 2 and not 1 / UNCHANGED < temperature < UNCHANGED
+    return (distance, _at_temperature(judge, temperature)) if matches else None
+
+
+def _fitted_temperature(judge: Judge, values: np.ndarray) -> Finding | None:
+    """Where a density can be fitted to the values themselves, the temperature at which it makes the actions likeliest.
+
+    Values that are log-probs of some policy can be learned as such. If the actions are spread otherwise than that
+    policy says, they were drawn at another temperature, which mean ratios cannot tell where the states are few.
+    """
+    if not isinstance(judge, Clone) or np.ptp(values[np.isfinite(values)]) == 0:
+        return None
+    fitted = fitted_to_values(judge.reference, values, judge.held_out)
+    rows = judge.held_out & judge.sample.usable & np.isfinite(values)
+    missed = (values - fitted.log_prob())[rows]
+    if np.var(missed) > (1 - EXPLAINED) * np.var(values[rows]) or abs(np.median(missed)) > SLACK:
+        return None
+    likeliest = max(TEMPERATURES, key=lambda t: fitted.log_prob(t)[rows].mean())
+    step = TEMPERATURES[1] / TEMPERATURES[0]
+    drawn_at = max(likeliest * np.geomspace(1 / step, step, 21), key=lambda t: fitted.log_prob(t)[rows].mean())
+    temperature = 1 / float(drawn_at)
+    return None if 1 / UNCHANGED < temperature < UNCHANGED else _at_temperature(judge, temperature)
+
+
+def _at_temperature(judge: Judge, temperature: float) -> Finding:
+    return Finding(
+        "temperature", "error", temperature,
+        f"the log-probs are those of the policy at temperature {temperature:.3g}, the actions were drawn at 1.",
+        EFFECT, "recompute" if isinstance(judge, KnownPolicy) else "",
+        "" if isinstance(judge, KnownPolicy) else "Recompute them from the policy: --behaviour POLICY.safetensors",
+    )  # fmt: skip
+
+
+def _verified(judge: Judge, fit: Fit) -> Finding:
+    if isinstance(judge, KnownPolicy):
+        share = float(judge.agree(judge.sample.values).mean())
+        return Finding("log-probs", "ok", share, f"{share:.1%} of the log-probs are those of the policy in the log.")
+    ratio = float(np.exp(fit.distance))
+    return Finding(
+        "log-probs", "ok", ratio, f"the mean ratio of a clone to the log-probs is {ratio:.3f} at worst; 1 if right."
+    )
+
+
+def _several_policies(judge: Judge) -> list[Finding]:
+    """Whether the policy changed along the log: its age then predicts actions that the clone has not seen."""
+    if not isinstance(judge, Clone):
+        return []
+    sample, rows = judge.sample, judge.held_out & judge.sample.usable
+    other = at_another_age(judge.reference).log_prob()
+    gain = (judge.reference.log_prob() - other)[rows]
+    episode = sample.episode[rows]
+    sums, counts = np.bincount(episode, gain), np.bincount(episode)
+    means = sums[counts > 0] / counts[counts > 0]
+    error = float(means.std() / len(means) ** 0.5)
+    nats = float(gain.mean())
+    if nats - 3 * error < SEVERAL_POLICIES:
+        return []
+    return [Finding(
+        "several-policies", "warning", nats,
+        f"the policy changed along the log: knowing when a step was taken tells {nats:.2f} nats about its action.",
+        "a clone of 'the' behaviour policy is a mixture; ratios stay exact, since every step has its own log-prob.",
+        hint="Store the policy's version of each step (infos/policy_versions) where it is known.",
+    )]  # fmt: skip
+
+
+def _mistake(error: LogProbError, as_it_is: Fit) -> Finding:
+    return Finding(error.name, "error", as_it_is.distance, f"the log-probs are {error.what}.", EFFECT, error.repair)
+
+
+def _constant(value: float, fit: Fit) -> Finding:
+    return Finding(
+        "constant-log-probs", "error", value,
+        f"every log-prob is {value:.4g}, and the policy that acted was not uniform (off by {fit.distance:+.2f} nats).",
+        "a placeholder in place of beta makes the ratio pi itself.",
+        hint="Recompute them from the policy: --behaviour POLICY.safetensors",
+    )  # fmt: skip
+
+
+def _too_few(log: Trajectories) -> Finding:
+    return Finding(
+        "log-probs", "ok", float(log.transitions),
+        f"{log.transitions:,} steps in {log.episodes:,} episodes are too few to verify the log-probs.",
+    )  # fmt: skip
