@@ -148,6 +148,4 @@ def _mean_ratio(log_ratio: np.ndarray, usable: np.ndarray, episode: np.ndarray) 
     mean = weight.mean()
     residual = np.bincount(episode, weight) - mean * np.bincount(episode)
     error = float(np.sqrt((residual**2).sum()) / (len(weight) * mean))
-    return MeanRatio(
-        float(np.log(mean) + largest), error, float(weight.sum() ** 2 / (weight**2).mean() / len(weight) ** 2)
-    )
+    return MeanRatio(float(np.log(mean) + largest), error, float(mean**2 / (weight**2).mean()))
