@@ -50,6 +50,10 @@ READERS = Registry(
     {
         "d4rl": "gipo_cli.data.readers.d4rl:D4RL",
         "minari": "gipo_cli.data.readers.minari:MINARI",
+        "rllib": "gipo_cli.data.readers.rllib:RLLIB",
+        "open-bandit": "gipo_cli.data.readers.open_bandit:OPEN_BANDIT",
+        "tensordict": "gipo_cli.data.readers.tensordict:TENSORDICT",
+        "table": "gipo_cli.data.readers.table:TABLE",
     },
 )
 

@@ -86,9 +86,11 @@ def load(dataset: str, options: "ReadOptions | None" = None) -> "Trajectories":
 
     place, name = locate(dataset)
     options = options or ReadOptions()
+    if options.mapping:  # whoever says which column is which means a table, whatever else it looks like
+        return READERS.load("table").read(place, name, options)
     for format_name in READERS.places:
         reader = READERS.load(format_name)
-        if (format_name == "table" and options.mapping) or reader.recognises(place):
+        if reader.recognises(place):
             return reader.read(place, name, options)
     what = "is a directory with no log in it" if place.is_dir() else "is of no format that is known"
     if place.suffix in (".hdf5", ".h5"):

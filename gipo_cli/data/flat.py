@@ -46,6 +46,7 @@ class FlatLog:
     environment: str | None = None
     behaviour_weights: BehaviourWeights | None = None
     log_probs_origin: str = "recorded"
+    repairs: tuple[str, ...] = ()  # that the file says its numbers went through
     notes: list[str] = field(default_factory=list)  # what the reader mended or assumed
     names: dict[str, str] = field(default_factory=dict)  # what the file calls a column, where errors should say so
 
@@ -100,6 +101,7 @@ def to_trajectories(flat: FlatLog) -> Trajectories:
         behaviour_weights=flat.behaviour_weights,
         log_probs_origin=cast(Any, origin),
         notes=tuple(flat.notes),
+        repairs=flat.repairs,
         **cast(Any, log),
     )
 

@@ -18,6 +18,7 @@ LOG_PROB_NAMES = (
 # A Gaussian's actions reach beyond [-1, 1], or were clipped to its bounds; a tanh hardly ever rounds to them.
 MOST_AT_BOUNDS = 0.001
 MOST_LOOKED_AT = 16 * BLOCK  # rows that tell one density from another
+HALF_LOG_2_PI = 0.5 * np.log(2 * np.pi)
 
 
 def log_prob_key(options: ReadOptions, has: Callable[[str], bool], groups: tuple[str, ...], place: Path) -> str | None:
@@ -90,3 +91,53 @@ def convention_of(
     guess: Convention = "tanh_gaussian" if squashed else "gaussian"
     notes.append(f"the file does not name the density of its log-probs; its actions suggest {guess}.")
     return guess, actions
+
+
+def gaussian_log_probs(mean: np.ndarray, log_std: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Joint log-density of actions under a Gaussian with a standard deviation for each dimension.
+
+        log beta(a|s) = sum_i [-((a_i - mean_i) / std_i)^2 / 2 - log std_i - log(2 pi) / 2]
+
+    The action is the one that was sampled: of a clipped one this is the density of another event. Columns may be
+    mapped from the disk; a block of rows is in memory at a time.
+
+    Args:
+        mean: [N, A].
+        log_std: natural log of the standard deviation, [N, A], or [1, A] for all rows.
+        actions: [N, A].
+
+    Returns:
+        float64, [N]. Not finite where an input is not.
+    """
+    log_probs = np.empty(len(actions))
+    log_std = np.broadcast_to(log_std, actions.shape)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for start in range(0, len(actions), BLOCK):
+            here = slice(start, start + BLOCK)
+            scale = np.asarray(log_std[here], np.float64)
+            z = (np.asarray(actions[here], np.float64) - mean[here]) * np.exp(-scale)
+            log_probs[here] = (-0.5 * z**2 - scale - HALF_LOG_2_PI).sum(-1)
+    return log_probs
+
+
+def categorical_log_probs(logits: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Log-probability of choices under a softmax; logits need not be normalised.
+
+        log beta(a|s) = logits_a - log sum_k exp(logits_k)
+
+    Args:
+        logits: [N, K].
+        actions: choices from 0, [N] int; one that is not below K is an IndexError.
+
+    Returns:
+        float64, [N]. Not finite where a logit is nan.
+    """
+    log_probs = np.empty(len(actions))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for start in range(0, len(actions), BLOCK):
+            here = slice(start, start + BLOCK)
+            block = np.asarray(logits[here], np.float64)
+            block = block - block.max(-1, keepdims=True)  # exp would overflow
+            taken = np.take_along_axis(block, np.asarray(actions[here])[:, None], -1)[:, 0]
+            log_probs[here] = taken - np.log(np.exp(block).sum(-1))
+    return log_probs

@@ -78,6 +78,7 @@ class Trajectories:
     log_probs_origin: Origin = "recorded"
     repairs: tuple[str, ...] = ()  # names of the repairs that were applied
     notes: tuple[str, ...] = ()  # what the reader mended or assumed, in words
+    repairs: tuple[str, ...] = ()  # names of the repairs that its numbers went through, in this order
 
     @property
     def transitions(self) -> int:

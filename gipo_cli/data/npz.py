@@ -1,0 +1,121 @@
+"""NumPy's .npz from strangers: sizes compared before anything is inflated, no pickled objects, a member at a time."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gipo_cli.data.cache import filled
+from gipo_cli.errors import DataError
+
+MOST_MEMBERS = 10_000
+MOST_INFLATED = 1040  # deflate makes at most 1032 bytes of one
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array of the file as its header says, none of it read yet."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+    offset: int  # of the numbers, after the header
+
+
+@contextmanager
+def _damage(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except (
+        zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError,
+        MemoryError, SyntaxError, TypeError, KeyError,
+    ) as error:  # fmt: skip
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{place} cannot be read: {said}") from error
+
+
+def members(place: Path) -> dict[str, Member]:
+    """The arrays of a file by name, from the directory of the zip and the headers alone.
+
+    Raises:
+        DataError: damaged; a member stands there twice, holds Python objects, or claims a size that it cannot have.
+    """
+    found: dict[str, Member] = {}
+    with _damage(place), zipfile.ZipFile(place) as file:
+        entries = file.infolist()
+        if len(entries) > MOST_MEMBERS:
+            raise DataError(f"{place} has {len(entries):,} members; up to {MOST_MEMBERS:,} are taken.")
+        size = place.stat().st_size
+        for entry in entries:
+            name = entry.filename.removesuffix(".npy")
+            if name == entry.filename:
+                continue  # no array, and never looked at
+            if name in found:
+                raise DataError(f"{place} has two members '{name}'.")
+            if entry.compress_size > size or entry.file_size > entry.compress_size * MOST_INFLATED + 64:
+                raise DataError(
+                    f"{place}: '{name}' claims {entry.file_size:,} bytes out of {entry.compress_size:,}; it cannot be."
+                )
+            with file.open(entry) as opened:
+                found[name] = _header(place, name, opened, entry.file_size)
+    return found
+
+
+def _header(place: Path, name: str, opened: Any, size: int) -> Member:
+    version = np.lib.format.read_magic(opened)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(opened)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(opened)
+    else:
+        raise DataError(f"{place}: '{name}' is of .npy version {version}; versions 1 and 2 are read.")
+    if dtype.hasobject:
+        raise DataError(f"{place}: '{name}' holds pickled Python objects; unpickling runs code that the file brings.")
+    if dtype.kind not in "biufSU" or dtype.itemsize == 0:
+        raise DataError(f"{place}: '{name}' holds {dtype}; expected numbers.")
+    if any(n < 0 for n in shape) or len(shape) > 32:
+        raise DataError(f"{place}: '{name}' has shape {list(shape)[:40]}; it cannot be.")
+    offset = opened.tell()
+    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if offset + expected != size:
+        raise DataError(
+            f"{place}: '{name}' has {size - offset:,} bytes, and its shape {list(shape)} of {dtype} needs {expected:,}."
+        )
+    return Member(name, shape, dtype, fortran, offset)
+
+
+def array(place: Path, member: Member) -> np.ndarray:
+    """The numbers of a member, in this machine's byte order; mapped from the cache where they do not fit in memory.
+
+    Raises:
+        DataError: damaged (each member has a checksum), or no room for it.
+    """
+    native = member.dtype.newbyteorder("=")
+
+    def fill(column: np.ndarray) -> None:
+        # In the order of the file: columns first where it says so.
+        flat = np.empty(column.size, native) if member.fortran else column.reshape(-1)
+        with zipfile.ZipFile(place) as file, file.open(member.name + ".npy") as opened:
+            opened.read(member.offset)
+            count, done = PIECE // member.dtype.itemsize or 1, 0
+            while done < len(flat):
+                wanted = min(count, len(flat) - done)
+                piece = opened.read(wanted * member.dtype.itemsize)
+                if len(piece) != wanted * member.dtype.itemsize:
+                    raise EOFError(f"'{member.name}' ends after {done:,} of {len(flat):,} numbers.")
+                flat[done : done + wanted] = np.frombuffer(piece, member.dtype)
+                done += wanted
+            if opened.read(1):  # the checksum is looked at where the member ends
+                raise EOFError(f"'{member.name}' is longer than its shape.")
+        if member.fortran:
+            column[...] = flat.reshape(member.shape[::-1]).T
+
+    with _damage(place):
+        return filled(place, member.name, member.shape, native, fill)
