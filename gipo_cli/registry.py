@@ -41,6 +41,10 @@ COMMANDS = Registry(
         "datasets check": "gipo_cli.commands.datasets_check:datasets_check",
         "datasets info": "gipo_cli.commands.datasets_info:datasets_info",
         "datasets record": "gipo_cli.commands.datasets_record:datasets_record",
+        "datasets convert": "gipo_cli.commands.datasets_convert:datasets_convert",
+        "datasets split": "gipo_cli.commands.datasets_split:datasets_split",
+        "datasets merge": "gipo_cli.commands.datasets_merge:datasets_merge",
+        "datasets fetch": "gipo_cli.commands.datasets_fetch:datasets_fetch",
     },
 )
 
@@ -57,7 +61,15 @@ READERS = Registry(
     },
 )
 
-WRITERS = Registry("file format to write", {"d4rl": "gipo_cli.data.writers.d4rl:write"})
+WRITERS = Registry(
+    "file format to write",
+    {
+        "d4rl": "gipo_cli.data.writers.d4rl:write",
+        "minari": "gipo_cli.data.writers.minari:write",
+        "npz": "gipo_cli.data.writers.npz:write",
+        "parquet": "gipo_cli.data.writers.parquet:write",
+    },
+)
 
 OBJECTIVES = Registry(
     "objective",

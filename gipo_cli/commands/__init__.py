@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gipo_cli.errors import SettingError
+
 if TYPE_CHECKING:
     from gipo_cli.data.options import LogOptions
 
@@ -29,10 +31,16 @@ EstimateBehaviour = Annotated[
     bool, typer.Option("--estimate-behaviour", help="Clone the behaviour policy where the log has no log-probs.")
 ]
 
+
 Accept = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="Take these errors of the checks as warnings, comma-separated."),
 ]
+
+
+def split_names(values: list[str] | None) -> tuple[str, ...]:
+    """Names given as `a,b`, as repeated flags, or both."""
+    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
 
 
 def log_options(
@@ -42,18 +50,41 @@ def log_options(
     repair: list[str] | None,
     behaviour: Path | None,
     estimate_behaviour: bool,
-    accept: list[str] | None = None,
 ) -> "LogOptions":
-    """The flags above as one record."""
+    """The flags above, as what opens a log.
+
+    Raises:
+        SettingError: one of them names nothing that there is.
+    """
     from gipo_cli.data.options import LogOptions
 
     return LogOptions(
-        log_prob_key=log_prob_key, log_prob_convention=log_prob_convention, mapping=str(mapping or ""),
-        repair=split_names(repair), behaviour=str(behaviour or ""), estimate_behaviour=estimate_behaviour,
-        accept=split_names(accept),
-    )  # fmt: skip
+        log_prob_key=log_prob_key,
+        log_prob_convention=log_prob_convention,
+        mapping=str(mapping or ""),
+        repair=split_names(repair),
+        behaviour=str(behaviour or ""),
+        estimate_behaviour=estimate_behaviour,
+    )
 
 
-def split_names(values: list[str] | None) -> tuple[str, ...]:
-    """Names given as `a,b`, as repeated flags, or both."""
-    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+def refuse_picture(path: Path, force: bool) -> None:
+    """Refuse a place for --plot before any work is done for the picture."""
+    if path.suffix != ".png":
+        raise SettingError(f"--plot writes PNG pictures, not '{path.name}'.", f"Name it {path.with_suffix('.png')}.")
+    if path.is_dir():
+        raise SettingError(f"{path} is a directory.", "Name a file for --plot.")
+    if path.exists() and not force:
+        raise SettingError(f"{path} exists.", "Add --force to replace it, or name another file.")
+    if not path.parent.is_dir():
+        raise SettingError(f"there is no directory {path.parent} for the picture.", f"Make it: mkdir -p {path.parent}")
+
+
+def write_picture(path: Path, content: bytes) -> None:
+    """Write a picture whole or not at all."""
+    from gipo_cli.runs import atomic_write
+
+    try:
+        atomic_write(path, content)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written ({error.strerror}).", "Name another file for --plot.") from error

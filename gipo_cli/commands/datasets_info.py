@@ -1,21 +1,76 @@
 """`gipo datasets info`: what one log holds."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from gipo_cli.commands import (
+    Behaviour,
+    EstimateBehaviour,
+    LogProbConvention,
+    LogProbKey,
+    Mapping,
+    Repair,
+    log_options,
+    refuse_picture,
+    write_picture,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gipo_cli.data.trajectories import Trajectories
+
+NO_FIGURES = ("length", "shape", "not-finite")  # findings on a log of which no mean can be taken
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def datasets_info(
     dataset: Annotated[str, typer.Argument(help="A catalog name, a path, or minari:ID.", show_default=False)],
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw returns, lengths and log-probs.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --plot replace a file.")] = False,
+    log_prob_key: LogProbKey = "",
+    log_prob_convention: LogProbConvention = "",
+    mapping: Mapping = None,
+    repair: Repair = None,
+    behaviour: Behaviour = None,
+    estimate_behaviour: EstimateBehaviour = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show what a log holds, and what is doubtful about it."""
-    from gipo_cli.logs import open_log
+    from gipo_cli.data.checks import check
+    from gipo_cli.logs import prepare, refusal
     from gipo_cli.rendering import terminal
 
-    opened = open_log(dataset)
-    log, findings = opened.log, opened.findings
-    document: dict[str, Any] = {
+    if plot is not None:
+        refuse_picture(plot, force)
+    options = log_options(log_prob_key, log_prob_convention, mapping, repair, behaviour, estimate_behaviour)
+    log, _ = prepare(dataset, options)
+    findings = [finding for finding in check(log) if finding.severity != "ok"]
+    for finding in findings:
+        if finding.name in NO_FIGURES:
+            raise refusal(log, finding, dataset)
+    document = _document(log, findings)
+    if plot is not None:
+        from gipo_cli.rendering import plots
+
+        write_picture(plot, plots.log_picture(log))
+    if json:
+        terminal.json_document(document)
+    else:
+        rows = [[key, _shown(value)] for key, value in document.items() if key not in ("name", "findings")]
+        terminal.table("", ["log", log.name], rows)
+    if plot is not None:
+        terminal.note(f"wrote {plot}")
+
+
+def _document(log: "Trajectories", findings: list[Any]) -> dict[str, Any]:
+    none = log.log_probs_origin == "none"
+    versions = log.policy_versions
+    return {
         "name": log.name,
         "source": log.source,
         "fingerprint": log.fingerprint,
@@ -31,28 +86,40 @@ def datasets_info(
         "log_probs": {
             "origin": log.log_probs_origin,
             "convention": log.convention,
-            **_spread(log.behaviour_log_probs),
+            **({} if none else _spread(log.behaviour_log_probs)),
         },
+        "policy_versions": None if versions is None else _versions(versions),
         "pre_squash_actions": log.pre_squash_actions is not None,
+        "executed_actions": log.executed_actions is not None,
         "behaviour_weights": log.behaviour_weights is not None,
+        "repairs": list(log.repairs),
         "attributes": _attributes(log.source),
         "notes": list(log.notes),
+        "findings": [vars(finding) for finding in findings],
         "warnings": [finding.meaning for finding in findings],
     }
-    if json:
-        terminal.json_document(document)
-        return
-    terminal.table("", ["log", log.name], [[key, _shown(value)] for key, value in document.items() if key != "name"])
 
 
-def _spread(column: Any) -> dict[str, float]:
-    return {name: float(getattr(column, name)()) for name in ("mean", "std", "min", "max")}
+def _versions(versions: "np.ndarray") -> dict[str, int | float]:
+    import numpy as np
+
+    return {"count": len(np.unique(versions)), "min": versions.min().item(), "max": versions.max().item()}
+
+
+def _spread(column: "np.ndarray") -> dict[str, float | int]:
+    """Mean, deviation, range and quantiles; only how many there are of numbers that are not finite."""
+    import numpy as np
+
+    unknown = int((~np.isfinite(column)).sum())
+    if unknown:
+        return {"not_finite": unknown}
+    numbers = {name: float(getattr(column, name)()) for name in ("mean", "std", "min", "max")}
+    found = np.quantile(np.asarray(column, np.float64), QUANTILES)
+    return numbers | {f"q{share * 100:02.0f}": float(value) for share, value in zip(QUANTILES, found, strict=True)}
 
 
 def _attributes(source: str) -> dict[str, Any]:
     """What the file says of its own making; nothing where it is not one file."""
-    from pathlib import Path
-
     from gipo_cli.data.hdf5 import attribute, is_hdf5, open_safely
 
     if not is_hdf5(Path(source)):

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gipo_cli.errors import GipoError, RunError, SettingError
+from gipo_cli.commands import refuse_picture, write_picture
+from gipo_cli.errors import GipoError, RunError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ def inspect_weights(
     from gipo_cli.runs import RunDirectory
 
     if plot is not None:
-        _refuse_picture(plot, force)
+        refuse_picture(plot, force)
     place = RunDirectory.open(run)
     name, settings = _objective_of(place)
     columns = _read(place)
@@ -39,7 +40,7 @@ def inspect_weights(
         from gipo_cli.rendering import plots
 
         content = plots.weights_picture(weights, document, name, settings)
-        _write_picture(plot, content)
+        write_picture(plot, content)
     if json:
         terminal.json_document(document)
     else:
@@ -48,26 +49,6 @@ def inspect_weights(
         print_inspection(weights, document, name, settings)
     if plot is not None:
         terminal.note(f"wrote {plot}")
-
-
-def _refuse_picture(path: Path, force: bool) -> None:
-    if path.suffix != ".png":
-        raise SettingError(f"--plot writes PNG pictures, not '{path.name}'.", f"Name it {path.with_suffix('.png')}.")
-    if path.is_dir():
-        raise SettingError(f"{path} is a directory.", "Name a file for --plot.")
-    if path.exists() and not force:
-        raise SettingError(f"{path} exists.", "Add --force to replace it, or name another file.")
-    if not path.parent.is_dir():
-        raise SettingError(f"there is no directory {path.parent} for the picture.", f"Make it: mkdir -p {path.parent}")
-
-
-def _write_picture(path: Path, content: bytes) -> None:
-    from gipo_cli.runs import atomic_write
-
-    try:
-        atomic_write(path, content)
-    except OSError as error:
-        raise SettingError(f"{path} cannot be written ({error.strerror}).", "Name another file for --plot.") from error
 
 
 def _objective_of(place: "RunDirectory") -> tuple[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""What `--dataset` means: a name in the catalog, a path, or minari:ID."""
+"""What `--dataset` means: a name in the catalog, a path, minari:ID, or d4rl:NAME of a log that was fetched."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,10 @@ def locate(dataset: str) -> tuple[Path, str]:
 
         identifier = dataset.removeprefix("minari:")
         return place_of(identifier), identifier.replace("/", "-")
+    if dataset.startswith("d4rl:"):
+        from gipo_cli.data.remotes import fetched  # refuses one that is not there, and says how to fetch it
+
+        return fetched(dataset), dataset.removeprefix("d4rl:")
     try:
         path = Path(dataset).expanduser()
         exists = path.exists()

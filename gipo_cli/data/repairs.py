@@ -6,6 +6,7 @@ here mends has no exact remedy in the log itself.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError, unknown_name
 
 # The rows that a shift leaves without a value of their own.
-EDGE = {"shift": "last", "unshift": "first"}
+EDGE: dict[str, Literal["first", "last"]] = {"shift": "last", "unshift": "first"}
 
 
 def apply(log: Trajectories, names: tuple[str, ...]) -> Trajectories:
@@ -100,7 +101,7 @@ def _drop_not_finite(log: Trajectories) -> Trajectories:
             bad |= ~np.isfinite(column.reshape(len(column), -1)).all(-1)
     bad_episode = np.logical_or.reduceat(bad, log.episode_starts[:-1])
     bad_episode |= ~np.isfinite(log.final_observations.reshape(log.episodes, -1)).all(-1)
-    return take_episodes(log, ~bad_episode)
+    return take_episodes(log, np.flatnonzero(~bad_episode))
 
 
 def _recompute(log: Trajectories) -> Trajectories:
@@ -120,7 +121,7 @@ REPAIRS: dict[str, Callable[[Trajectories], Trajectories]] = {
     "sum-dimensions": _sum_dimensions,
     "rescale-actions": _rescale_actions,
     "timeouts": _timeouts,
-    "drop-duplicates": lambda log: take_episodes(log, ~duplicate_episodes(log)),
+    "drop-duplicates": lambda log: take_episodes(log, np.flatnonzero(~duplicate_episodes(log))),
     "drop-not-finite": _drop_not_finite,
     "drop-weights": lambda log: replace(log, behaviour_weights=None),
     "recompute": _recompute,

@@ -12,6 +12,11 @@ CONVENTIONS: tuple[str, ...] = ("gaussian", "tanh_gaussian", "categorical")
 # Where the log-probs come from: the file; a policy that was given; a clone of the behaviour policy; nowhere.
 Origin = Literal["recorded", "recomputed", "estimated", "none"]
 BLOCK = 1 << 16  # rows looked at together, so that columns larger than memory stay on the disk
+# One row a step, in the record below.
+COLUMNS = (
+    "observations", "actions", "rewards", "behaviour_log_probs", "terminated", "truncated",
+    "pre_squash_actions", "executed_actions", "policy_versions",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,6 @@ class Trajectories:
     log_probs_origin: Origin = "recorded"
     repairs: tuple[str, ...] = ()  # names of the repairs that were applied
     notes: tuple[str, ...] = ()  # what the reader mended or assumed, in words
-    repairs: tuple[str, ...] = ()  # names of the repairs that its numbers went through, in this order
 
     @property
     def transitions(self) -> int:
@@ -92,11 +96,7 @@ class Trajectories:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The columns of one row a step that this log has, by name."""
-        names = (
-            "observations", "actions", "rewards", "behaviour_log_probs", "terminated", "truncated",
-            "pre_squash_actions", "executed_actions", "policy_versions",
-        )  # fmt: skip
-        return {name: column for name in names if (column := getattr(self, name)) is not None}
+        return {name: column for name in COLUMNS if (column := getattr(self, name)) is not None}
 
     @property
     def episode_lengths(self) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Pictures for papers and reports. The only importer of matplotlib, and only when a picture is asked for."""
 
 import io
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#555555"
 DPI = 150
 BINS = 80
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+MANY = 30  # points of a line that are not marked one by one
 
 
 def weights_picture(weights: Any, document: dict[str, Any], objective: str, settings: dict[str, float]) -> bytes:
@@ -103,3 +106,97 @@ def _density(axes: Any, column: Any, edges: Any, *, filled: bool = False, **styl
         return
     density = np.histogram(column, edges)[0] / (column.size * np.diff(edges))
     axes.stairs(density, edges, fill=filled, linewidth=0 if filled else 1.8, **style)
+
+
+def log_picture(log: Any) -> bytes:
+    """Draw what a log holds, as a PNG: returns, lengths and, where it has them, log-probs.
+
+    The fourth panel shows whether one policy acted throughout: the spread of the log-probs along the log, or by the
+    version of the policy where the log names it. A drift or a step there means that several took part.
+
+    Args:
+        log: `Trajectories`, or anything with its fields.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    has_log_probs = log.log_probs_origin != "none" and np.isfinite(log.behaviour_log_probs).all()
+    figure = Figure(figsize=(10, 6.6 if has_log_probs else 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2 if has_log_probs else 1, 2).ravel()
+    figure.suptitle(_log_title(log), fontsize=11)
+    _counts(panels[0], log.episode_returns, "undiscounted return of an episode")
+    _counts(panels[1], log.episode_lengths, "length of an episode, in steps")
+    if has_log_probs:
+        joint = log.behaviour_log_probs.reshape(log.transitions, -1).sum(-1)
+        edges = _edges(joint, 0.001)
+        _density(panels[2], joint, edges, color=BLUE, alpha=0.45, filled=True)
+        panels[2].set(xlabel="log-prob of a step, in nats", ylabel="density", xlim=(edges[0], edges[-1]))
+        _bands(panels[3], log, joint)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    return content.getvalue()
+
+
+def _log_title(log: Any) -> str:
+    # A name from a file is text, not one of matplotlib's formulas.
+    shown = [log.name[:40], log.environment or "environment not named", f"{log.transitions:,} steps"]
+    shown += [f"{log.episodes:,} episodes"]
+    shown += (
+        ["no log-probs"] if log.log_probs_origin == "none" else [f"log-probs {log.log_probs_origin}, {log.convention}"]
+    )
+    return "   |   ".join(shown).replace("$", r"\$")
+
+
+def _edges(column: np.ndarray, beyond: float) -> np.ndarray:
+    """Bins from one outer quantile to the other; a few around a column that is one number."""
+    low, high = np.quantile(column, [beyond, 1 - beyond])
+    low, high = (low, high) if high - low > 1e-9 * max(1.0, abs(low)) else (low - 0.5, high + 0.5)
+    return np.linspace(low, high, BINS + 1)
+
+
+def _counts(axes: Any, column: np.ndarray, label: str) -> None:
+    if not np.isfinite(column).all():
+        axes.text(0.5, 0.5, "not finite", ha="center", transform=axes.transAxes)
+        axes.set(xlabel=label, yticks=[])
+        return
+    edges = _edges(column, 0.0)
+    axes.stairs(np.histogram(column, edges)[0], edges, fill=True, color=BLUE, alpha=0.45)
+    for share, style in ((0.25, ":"), (0.5, "-"), (0.75, ":")):
+        axes.axvline(np.quantile(column, share), color=ORANGE, linestyle=style, linewidth=1.5)
+    axes.set(xlabel=f"{label} (lines: quartiles)", ylabel="episodes", xlim=(edges[0], edges[-1]))
+
+
+def _bands(axes: Any, log: Any, joint: np.ndarray) -> None:
+    """Median, middle half and middle nine tenths of the log-probs, along the log or by version."""
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    if log.policy_versions is None or np.ptp(log.policy_versions) == 0:
+        order, position, label = np.arange(len(joint)), np.arange(len(joint)), "step in the log"
+    else:
+        order = np.argsort(log.policy_versions, kind="stable")
+        position, label = log.policy_versions[order], "version of the behaviour policy"
+    values = joint[order]
+    cuts = _cuts(position, label)
+    found = np.array([np.quantile(values[a:b], QUANTILES) for a, b in pairwise(cuts)]).T
+    middle = np.array([np.mean(position[a:b]) for a, b in pairwise(cuts)])
+    marker = {"marker": "o", "markersize": 3} if len(middle) < MANY else {}
+    axes.fill_between(middle, found[0], found[4], color=BLUE, alpha=0.18, linewidth=0, label="5 to 95 %")
+    axes.fill_between(middle, found[1], found[3], color=BLUE, alpha=0.35, linewidth=0, label="25 to 75 %")
+    axes.plot(middle, found[2], color=BLUE, linewidth=1.8, label="median", **marker)
+    low, high = axes.get_ylim()
+    axes.set(xlabel=label, ylabel="log-prob of a step, in nats", ylim=(low, high + 0.22 * (high - low)))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.legend(frameon=False, fontsize=9, loc="upper center", ncols=3)
+
+
+def _cuts(position: np.ndarray, label: str) -> np.ndarray:
+    """Where groups of steps begin and end: at versions where there are few, else as many steps each."""
+    if label.startswith("version"):
+        changes = np.flatnonzero(np.diff(position)) + 1
+        if len(changes) < BINS:
+            return np.concatenate([[0], changes, [len(position)]])
+    return np.unique(np.linspace(0, len(position), min(BINS, max(1, len(position) // 20)) + 1).astype(int))

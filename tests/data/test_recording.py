@@ -73,7 +73,7 @@ def test_a_file_that_is_there_is_never_overwritten(gipo, cartpole_policy, tmp_pa
     assert outcome.exit_code == 2
     assert outcome.stderr == (
         f"gipo: {tmp_path}/a.hdf5 exists; a log is never overwritten.\n"
-        "      Choose another --out, or move it away.\n"
+        "      Choose another name, or move it away.\n"
     )  # fmt: skip
     assert (tmp_path / "a.hdf5").read_text() == "mine"
 

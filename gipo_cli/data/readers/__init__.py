@@ -7,7 +7,7 @@ through `data/hdf5.py`, which refuses what could reach another file or exhaust t
 fill a `data.flat.FlatLog`, which finds the ends of episodes and their final observations for all of them.
 
 A log without log-probs is read all the same (`log_probs_origin="none"`, a note saying what there is in their place):
-whether they can be estimated or recomputed is decided in `data/opening.py`.
+whether they can be estimated or recomputed is decided in `gipo_cli/logs.py`.
 """
 
 from collections.abc import Callable

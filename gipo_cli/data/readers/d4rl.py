@@ -35,7 +35,8 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
     with open_safely(place) as file:
         weights = _behaviour_weights(file)
         declared = weights.output_distribution if weights else attribute(file, "output_distribution")
-        choices = attribute(file, "action_choices")
+        choices, origin = attribute(file, "action_choices"), attribute(file, "log_probs_origin")
+        repairs = attribute(file, "repairs")
         key = log_prob_key(options, lambda name: member(file, name) is not None, ("infos/", ""), place)
         notes = [] if key else [what_there_is("infos", member(file, "infos"))]
         flat = FlatLog(
@@ -58,6 +59,8 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
             action_high=read_column(file, "metadata/action_high"),
             environment=_environment(file),
             behaviour_weights=weights,
+            log_probs_origin=origin if origin in ("recomputed", "estimated") else "recorded",
+            repairs=tuple(repairs.split(",")) if isinstance(repairs, str) and repairs else (),
             notes=notes,
             names=NAMES | {"log_probs": key or ""},
         )
@@ -104,6 +107,7 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
     if "fc0/weight" in arrays and arrays["fc0/weight"].shape[:1] != arrays.get("fc0/bias", np.empty(0)).shape:
         return None
     low, high = attribute(group, "log_std_low"), attribute(group, "log_std_high")
+    unsaid = None if attribute(group, "log_std_bounds") == "none" else D4RL_LOG_STD_BOUNDS
     clip, epsilon = attribute(group, "observation_clip"), attribute(group, "observation_epsilon")
     return BehaviourWeights(
         arrays=arrays,
@@ -111,7 +115,7 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
         output_distribution=cast(Convention, distribution),
         observation_clip=clip if isinstance(clip, float) else None,
         observation_epsilon=epsilon if isinstance(epsilon, float) else 1e-8,
-        log_std_bounds=(low, high) if isinstance(low, float) and isinstance(high, float) else D4RL_LOG_STD_BOUNDS,
+        log_std_bounds=(low, high) if isinstance(low, float) and isinstance(high, float) else unsaid,
     )
 
 

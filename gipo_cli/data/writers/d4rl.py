@@ -1,21 +1,30 @@
 """Write D4RL's HDF5 layout, with what it lacks: final observations, pre-squash actions, exact origins."""
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from gipo_cli.data.trajectories import Trajectories
-from gipo_cli.errors import SettingError
+from gipo_cli.data.hdf5_writing import Hdf5Writer, new_hdf5
+from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
+from gipo_cli.data.writers import Origin, columns_of, new_place, refuse_existing
+
+__all__ = ["refuse_existing", "write"]
+
+IN_MEMORY = 2**28  # bytes of columns; a file that is made in memory first takes as much at most, and once more
+KEYS = {
+    "observations": "observations", "actions": "actions", "rewards": "rewards", "terminated": "terminals",
+    "truncated": "timeouts", "behaviour_log_probs": "infos/action_log_probs",
+    "pre_squash_actions": "infos/pre_squash_actions", "executed_actions": "infos/executed_actions",
+    "policy_versions": "infos/policy_versions",
+}  # fmt: skip
 
 
-def write(log: Trajectories, path: Path, origin: Mapping[str, str | int] | None = None) -> None:
+def write(log: Trajectories, path: Path, origin: Origin | None = None) -> None:
     """Write a log to a new file; the same log and origin give the same bytes.
 
     next_observations are not written: the row after a step, or metadata/final_observations [E, O] for the last step
-    of an episode, is the same in half the space.
+    of an episode, is the same in half the space. A log whose log-probs are recorded does not say so, as D4RL's do not.
 
     Args:
         log: what to write.
@@ -25,61 +34,34 @@ def write(log: Trajectories, path: Path, origin: Mapping[str, str | int] | None 
     Raises:
         SettingError: the path exists or cannot be written.
     """
-    refuse_existing(path)
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with h5py.File(aside, "w", track_order=True) as file:
-            _fill(file, log)
-            for name, value in {**(origin or {}), "env_id": log.environment or ""}.items():
-                file.attrs[name] = value
-        with aside.open("rb+") as written:
-            os.fsync(written.fileno())
-        # link, not rename: it refuses a file that appeared while this one was being written.
-        os.link(aside, path)
-    except FileExistsError as error:
-        raise SettingError(f"{path} exists; a log is never overwritten.", "Choose another --out.") from error
-    except OSError as error:
-        raise SettingError(f"{path} cannot be written ({error.strerror or error}).") from error
-    finally:
-        aside.unlink(missing_ok=True)
+    small = sum(column.nbytes for column in columns_of(log).values()) <= IN_MEMORY
+    with new_place(path) as aside, new_hdf5(aside, in_memory=small) as writer:
+        _fill(writer, log)
+        attributes = writer.file.attrs
+        for name, value in {**(origin or {}), "env_id": log.environment or ""}.items():
+            attributes[name] = value
+        if log.log_probs_origin not in ("recorded", "none"):
+            attributes["log_probs_origin"] = log.log_probs_origin
+        if log.repairs:
+            attributes["repairs"] = ",".join(log.repairs)
 
 
-def refuse_existing(path: Path) -> None:
-    """Refuse a path that is taken, or whose directory is missing, before any work is done for it."""
-    if path.exists():
-        raise SettingError(f"{path} exists; a log is never overwritten.", "Choose another --out, or move it away.")
-    if not path.parent.is_dir():
-        raise SettingError(f"there is no directory {path.parent} to write {path.name} in.", "Make it first.")
-
-
-def _fill(file: h5py.File, log: Trajectories) -> None:
-    def store(key: str, column: np.ndarray) -> None:
-        file.create_dataset(key, data=column, compression="gzip", compression_opts=9, shuffle=True, track_times=False)
-
-    store("observations", log.observations)
-    store("actions", log.actions)
-    store("rewards", log.rewards)
-    store("terminals", log.terminated)
-    store("timeouts", log.truncated)
-    store("infos/action_log_probs", log.behaviour_log_probs)
-    if log.pre_squash_actions is not None:
-        store("infos/pre_squash_actions", log.pre_squash_actions)
-    if log.policy_versions is not None:
-        store("infos/policy_versions", log.policy_versions)
-    store("metadata/final_observations", log.final_observations)
-    if log.action_space.low is not None and log.action_space.high is not None:
-        store("metadata/action_low", log.action_space.low)
-        store("metadata/action_high", log.action_space.high)
-    if log.action_space.n is not None:
-        file.attrs["action_choices"] = log.action_space.n
+def _fill(writer: Hdf5Writer, log: Trajectories) -> None:
+    columns, space, file = columns_of(log), log.action_space, writer.file
+    found = {key: columns[name] for name, key in KEYS.items() if name in columns}
+    found["metadata/final_observations"] = log.final_observations
+    found |= {"metadata/action_low": space.low} if space.low is not None else {}
+    found |= {"metadata/action_high": space.high} if space.high is not None else {}
+    for key, column in found.items():
+        writer.store(file, key, column, packed=True)
+    if space.n is not None:
+        file.attrs["action_choices"] = space.n
     file.attrs["output_distribution"] = log.convention
     if log.behaviour_weights is not None:
-        _fill_policy(file.create_group("metadata/policy", track_order=True), log)
+        _fill_policy(file.create_group("metadata/policy", track_order=True), log.behaviour_weights)
 
 
-def _fill_policy(group: h5py.Group, log: Trajectories) -> None:
-    weights = log.behaviour_weights
-    assert weights is not None
+def _fill_policy(group: h5py.Group, weights: BehaviourWeights) -> None:
     for name, array in sorted(weights.arrays.items()):
         group.create_dataset(name, data=array, track_times=False)
     group.create_dataset("nonlinearity", data=np.bytes_(weights.nonlinearity), track_times=False)
@@ -87,5 +69,7 @@ def _fill_policy(group: h5py.Group, log: Trajectories) -> None:
     group.attrs["observation_epsilon"] = weights.observation_epsilon
     if weights.observation_clip is not None:
         group.attrs["observation_clip"] = weights.observation_clip
-    if weights.log_std_bounds is not None:
+    if weights.log_std_bounds is None:
+        group.attrs["log_std_bounds"] = "none"  # D4RL's own files say nothing, and mean rlkit's
+    else:
         group.attrs["log_std_low"], group.attrs["log_std_high"] = weights.log_std_bounds
