@@ -52,12 +52,14 @@ COMMANDS = Registry(
 READERS = Registry(
     "file format",
     {
-        "d4rl": "gipo_cli.data.readers.d4rl:D4RL",
         "minari": "gipo_cli.data.readers.minari:MINARI",
+        "lerobot": "gipo_cli.data.readers.lerobot:LEROBOT",
         "rllib": "gipo_cli.data.readers.rllib:RLLIB",
         "open-bandit": "gipo_cli.data.readers.open_bandit:OPEN_BANDIT",
         "tensordict": "gipo_cli.data.readers.tensordict:TENSORDICT",
-        "table": "gipo_cli.data.readers.table:TABLE",
+        "robomimic": "gipo_cli.data.readers.robomimic:ROBOMIMIC",
+        "d4rl": "gipo_cli.data.readers.d4rl:D4RL",  # any other HDF5 file
+        "table": "gipo_cli.data.readers.table:TABLE",  # any other NPZ, Parquet, Arrow or CSV
     },
 )
 

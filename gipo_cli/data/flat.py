@@ -4,16 +4,19 @@ D4RL, RLlib, LeRobot and plain tables all hold rows of many episodes laid end to
 reader fills in a `FlatLog` with what its file has; `to_trajectories` does the rest, the same for all.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from gipo_cli.data.cache import filled
 from gipo_cli.data.log_probs import convention_of
 from gipo_cli.data.trajectories import BLOCK, ActionSpace, BehaviourWeights, Trajectories
 from gipo_cli.errors import DataError
 
+MOST_TOGETHER = 16 * BLOCK  # rows of a chunk that are still read at once
 FLAG_LIMIT = 0.5  # a flag stored as a float, in some releases as 849.0
 
 
@@ -175,29 +178,56 @@ def _ends(flat: FlatLog, columns: dict[str, Any], steps: int) -> tuple[np.ndarra
     return terminated, truncated, _follow(flat, columns, terminated, truncated)
 
 
-def _follow(flat: FlatLog, columns: dict[str, Any], terminated: np.ndarray, truncated: np.ndarray) -> np.ndarray:
+def _follow(flat: FlatLog, columns: dict[str, Any], terminated: np.ndarray, truncated: np.ndarray) -> np.ndarray | None:
     """The next observation of each episode's last row; marks in `truncated` the ends that nothing else marks.
 
-    One pass over the next observations, so that they never have to be in memory.
+    One pass over the next observations, so that they never have to be in memory. None where they are of no use: made
+    by shifting the observations by a row, they lead from the end of an episode into the next one.
     """
     observations, following = columns["observations"], columns["next_observations"]
-    finals, unmarked = [], 0
-    for start in range(0, len(observations), BLOCK):
-        after = np.asarray(following[start : start + BLOCK])
+    finals, resets, unmarked, cut = [], [], 0, 0
+    together = _rows_together(following)
+    for start in range(0, len(observations), together):
+        after = np.asarray(following[start : start + together])
         here = slice(start, start + len(after))
         within = observations[start + 1 : start + len(after) + 1]  # a row less in the last block
-        reached = after[: len(within)]
-        # A number that is not finite equals nothing, and is no end: the checks name it later.
-        differs = (reached != within) & np.isfinite(reached) & np.isfinite(within)
-        jumps = np.zeros(len(after), bool)
-        jumps[: len(within)] = differs.reshape(len(within), -1).any(-1)
-        jumps &= ~terminated[here] & ~truncated[here]
+        moved = np.zeros(len(after), bool)
+        moved[: len(within)] = _differ(after[: len(within)], within)
+        marked = truncated[here] & ~terminated[here]
+        marked[len(within) :] = False  # nothing comes after the last row
+        cut += int(marked.sum())
+        resets.append(after[marked & ~moved])
+        jumps = moved & ~terminated[here] & ~truncated[here]
         unmarked += int(jumps.sum())
         truncated[here] |= jumps
         finals.append(after[terminated[here] | truncated[here]])
     if unmarked:
         flat.notes.append(f"{unmarked} episode ends were not marked; found where the next observation jumps.")
+    reached = np.concatenate(resets)
+    # Where all episodes begin alike, an end may truly look like a beginning.
+    if cut and len(reached) == cut and not unmarked and (reached != reached[0]).any():
+        flat.notes.append("next observations lead from each cut episode into the next one; they are not used.")
+        return None
     return np.concatenate(finals)
+
+
+def _rows_together(column: Any) -> int:
+    """Rows to read at a time: of a chunked column whole chunks, so that none is unpacked twice."""
+    chunks = getattr(column, "chunks", None)
+    chunk = min(chunks[0], MOST_TOGETHER) if chunks else 1
+    return max(1, BLOCK // chunk) * chunk
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Rows that differ, [n]; a number that is not finite equals nothing, and is no end: the checks name it later."""
+    differs = a != b
+    if not differs.any():
+        return np.zeros(len(a), bool)
+    rows = differs.reshape(len(a), -1).any(-1)
+    at = np.flatnonzero(rows)
+    finite = np.isfinite(a[at]) & np.isfinite(b[at])
+    rows[at] = (differs[at] & finite).reshape(len(at), -1).any(-1)
+    return rows
 
 
 def _flags(column: np.ndarray | None, steps: int) -> np.ndarray:
@@ -247,5 +277,27 @@ def _give_up_last_steps(
     log = {**log, "truncated": truncated}
     if (~kept).any():
         flat.notes.append(f"no next observations: the last step of {(~kept).sum()} cut episodes was given up.")
-    trimmed = {name: None if column is None else column[kept] for name, column in log.items()}
+    trimmed = {name: None if column is None else _kept(column, kept, name) for name, column in log.items()}
     return trimmed, np.concatenate([[0], np.cumsum(lengths[whole])]), observations[last[whole]]
+
+
+def _kept(column: np.ndarray, kept: np.ndarray, name: str) -> np.ndarray:
+    """The rows that are kept; of a mapped column they are mapped again, not brought into memory."""
+    if kept.all():
+        return column
+    if not isinstance(column, np.memmap) or column.filename is None:
+        return column[kept]
+    root = column
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    view = f"{column.ctypes.data - root.ctypes.data} {column.strides}".encode() + np.packbits(kept).tobytes()
+
+    def fill(target: np.ndarray) -> None:
+        at = 0
+        for start in range(0, len(column), BLOCK):
+            rows = column[start : start + BLOCK][kept[start : start + BLOCK]]
+            target[at : at + len(rows)] = rows
+            at += len(rows)
+
+    shape = (int(kept.sum()), *column.shape[1:])
+    return filled(Path(column.filename), f"{name}-{hashlib.sha256(view).hexdigest()[:16]}", shape, column.dtype, fill)

@@ -7,6 +7,7 @@ from typing import cast
 
 import h5py
 import numpy as np
+from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 
 from gipo_cli.data.cache import filled
 from gipo_cli.data.trajectories import BLOCK
@@ -16,6 +17,7 @@ LARGEST_COLUMN = 2**40  # bytes; beyond memory a column is mapped from the disk,
 # gzip makes at most about 1000 bytes of one: a column that claims more per byte of its file is no data.
 LARGEST_EXPANSION = 1100
 LARGEST_TEXT = 4096  # bytes of a name or an attribute; D4RL's longest has 13
+LINKS = {h5l.TYPE_SOFT: "SoftLink", h5l.TYPE_EXTERNAL: "ExternalLink"}
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -54,8 +56,10 @@ def open_safely(path: Path) -> Iterator[h5py.File]:
     with file:
         try:
             yield file
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
             # The library meets damage wherever it happens to look: while it lists a group, or reads an attribute.
+            if isinstance(error, KeyError | ValueError) and "Unable to" not in str(error):
+                raise  # not the library's: ours
             raise DataError(f"{path} is a damaged HDF5 file ({error}).", "Copy or download it again.") from error
 
 
@@ -70,19 +74,20 @@ def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset | None:
         if not isinstance(here, h5py.Group):
             return None
         try:
-            link = here.get(part, getlink=True)
-            if link is None:
+            name = part.encode("utf-8", "surrogateescape")
+            if not part or not here.id.links.exists(name):
                 return None
-            if not isinstance(link, h5py.HardLink):
+            kind = here.id.links.get_info(name).type
+            if kind != h5l.TYPE_HARD:
                 raise DataError(
-                    f"{group.file.filename}: '{key}' is a {type(link).__name__}, which is not followed.",
+                    f"{group.file.filename}: '{key}' is a {LINKS.get(kind, 'link')}, which is not followed.",
                     "A link can reach other files of this machine; store the data itself.",
                 )
             found = here[part]
             if isinstance(found, h5py.Datatype):
                 return None
             here = found
-        except (KeyError, RuntimeError, OSError) as error:
+        except (KeyError, RuntimeError, OSError, ValueError) as error:
             raise DataError(f"{group.file.filename}: '{key}' cannot be read ({error}).") from error
     return here
 

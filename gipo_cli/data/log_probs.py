@@ -86,8 +86,12 @@ def convention_of(
     actions = actions[:, None] if actions.ndim == 1 else actions
     if declared in CONVENTIONS:
         return cast(Convention, declared), actions
-    size = [np.abs(actions[start : start + BLOCK]) for start in range(0, min(len(actions), MOST_LOOKED_AT), BLOCK)]
-    squashed = max(s.max(initial=0) for s in size) <= 1 and np.mean([(s == 1).mean() for s in size]) < MOST_AT_BOUNDS
+    largest, at_bounds = 0.0, []
+    for start in range(0, min(len(actions), MOST_LOOKED_AT), BLOCK):
+        size = np.abs(actions[start : start + BLOCK])
+        largest = max(largest, float(size.max(initial=0)))
+        at_bounds.append((size == 1).mean())
+    squashed = largest <= 1 and np.mean(at_bounds) < MOST_AT_BOUNDS
     guess: Convention = "tanh_gaussian" if squashed else "gaussian"
     notes.append(f"the file does not name the density of its log-probs; its actions suggest {guess}.")
     return guess, actions

@@ -8,13 +8,14 @@ import numpy as np
 
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.hdf5 import attribute, column_of, is_hdf5, member, open_safely, read_column, read_text, type_of
-from gipo_cli.data.log_probs import log_prob_key, what_there_is
+from gipo_cli.data.log_probs import gaussian_log_probs, log_prob_key, what_there_is
 from gipo_cli.data.options import ReadOptions
 from gipo_cli.data.readers import Reader
 from gipo_cli.data.trajectories import CONVENTIONS, BehaviourWeights, Convention, Trajectories
 from gipo_cli.errors import DataError
 
 D4RL_LOG_STD_BOUNDS = (-20.0, 2.0)  # of rlkit's SAC policy, which made D4RL's own files
+LOG_STD_KEYS = ("infos/action_log_std", "infos/action_logstd")  # of Adroit v1, of v0
 NAMES = {
     "pre_squash_actions": "infos/pre_squash_actions", "executed_actions": "infos/executed_actions",
     "policy_versions": "infos/policy_versions", "final_observations": "metadata/final_observations",
@@ -27,25 +28,32 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
 
     Episodes end where a row is terminal or timed out, or where the next observation is not the row after. Beyond D4RL:
     `metadata/final_observations` [E, O], `infos/pre_squash_actions` and `infos/executed_actions` are used where they
-    are there.
+    are there. Adroit's experts have the mean and log standard deviation of each step's Gaussian in place of its
+    log-prob, which is computed from them.
 
     Raises:
         DataError: the file is damaged or hostile, or lacks a column that GIPO needs.
     """
     with open_safely(place) as file:
-        weights = _behaviour_weights(file)
+        notes: list[str] = []
+        weights = _behaviour_weights(file, notes)
         declared = weights.output_distribution if weights else attribute(file, "output_distribution")
         choices, origin = attribute(file, "action_choices"), attribute(file, "log_probs_origin")
         repairs = attribute(file, "repairs")
         key = log_prob_key(options, lambda name: member(file, name) is not None, ("infos/", ""), place)
-        notes = [] if key else [what_there_is("infos", member(file, "infos"))]
+        actions = _column(file, "actions")
+        log_probs = read_column(file, key) if key else _of_recorded_gaussians(file, actions, options, notes)
+        if log_probs is None:
+            notes.append(what_there_is("infos", member(file, "infos")))
+        elif not key:
+            declared = "gaussian"
         flat = FlatLog(
             place=place,
             name=name,
             observations=_column(file, "observations"),
-            actions=_column(file, "actions"),
+            actions=actions,
             rewards=_column(file, "rewards"),
-            log_probs=read_column(file, key) if key else None,
+            log_probs=log_probs,
             terminals=_column(file, "terminals"),
             timeouts=read_column(file, "timeouts"),
             next_observations=column_of(file, "next_observations"),
@@ -85,8 +93,33 @@ def _environment(file: h5py.File) -> str | None:
     return None
 
 
-def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
-    """The policy under metadata/policy; none where there is none, or one without its standard deviations."""
+def _of_recorded_gaussians(
+    file: h5py.File, actions: np.ndarray, options: ReadOptions, notes: list[str]
+) -> np.ndarray | None:
+    """Log-probs of a file that has the mean and log standard deviation of every step's action in their place."""
+    mean = read_column(file, "infos/action_mean")
+    key = next((key for key in LOG_STD_KEYS if member(file, key) is not None), None)
+    log_std = read_column(file, key) if key else None
+    if mean is None or log_std is None or actions.dtype.kind != "f":
+        return None
+    for name, column in (("infos/action_mean", mean), (key, log_std)):
+        if column.shape != actions.shape or actions.ndim != 2:
+            raise DataError(
+                f"{file.filename}: '{name}' has shape {list(column.shape)}, 'actions' {list(actions.shape)}; "
+                "expected one number for each of an action."
+            )
+    if options.log_prob_convention not in ("", "gaussian"):
+        raise DataError(
+            f"{file.filename} has the means of Gaussians in place of log-probs; their density is gaussian, not "
+            f"{options.log_prob_convention}.",
+            "Leave --log-prob-convention out.",
+        )
+    notes.append(f"log-probs are computed from infos/action_mean and {key}, the Gaussian of each step.")
+    return gaussian_log_probs(mean, log_std, actions)
+
+
+def _behaviour_weights(file: h5py.File, notes: list[str]) -> BehaviourWeights | None:
+    """The policy under metadata/policy; none where there is none, or none that gives a density, with a note."""
     group = member(file, "metadata/policy")
     if not isinstance(group, h5py.Group):
         return None
@@ -100,11 +133,9 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
             if dtype is not None and dtype.kind == "f":
                 arrays[key] = cast(np.ndarray, read_column(group, key))
     distribution, nonlinearity = read_text(group, "output_distribution"), read_text(group, "nonlinearity")
-    has_std = "last_fc_log_std/weight" in arrays or "log_std" in arrays or distribution == "categorical"
-    if distribution not in CONVENTIONS or nonlinearity not in ("relu", "tanh") or not has_std:
-        return None
-    # Adroit's "cloned" files store weights transposed, [in, out]: they are not the policy as it stands.
-    if "fc0/weight" in arrays and arrays["fc0/weight"].shape[:1] != arrays.get("fc0/bias", np.empty(0)).shape:
+    lacks = _what_lacks(arrays, distribution, nonlinearity)
+    if lacks:
+        notes.append(f"the policy in metadata/policy is not used: {lacks}.")
         return None
     low, high = attribute(group, "log_std_low"), attribute(group, "log_std_high")
     unsaid = None if attribute(group, "log_std_bounds") == "none" else D4RL_LOG_STD_BOUNDS
@@ -117,6 +148,18 @@ def _behaviour_weights(file: h5py.File) -> BehaviourWeights | None:
         observation_epsilon=epsilon if isinstance(epsilon, float) else 1e-8,
         log_std_bounds=(low, high) if isinstance(low, float) and isinstance(high, float) else unsaid,
     )
+
+
+def _what_lacks(arrays: dict[str, np.ndarray], distribution: str | None, nonlinearity: str | None) -> str:
+    """Why weights are no policy whose density is known; nothing where they are one."""
+    if distribution not in CONVENTIONS or nonlinearity not in ("relu", "tanh"):
+        return f"its output is {distribution or 'unnamed'}, its nonlinearity {nonlinearity or 'unnamed'}"
+    # Adroit's "cloned" files store weights transposed, [in, out]: they are not the policy as it stands.
+    if "fc0/weight" in arrays and arrays["fc0/weight"].shape[:1] != arrays.get("fc0/bias", np.empty(0)).shape:
+        return "its weights are stored transposed"
+    if "last_fc_log_std/weight" not in arrays and "log_std" not in arrays and distribution != "categorical":
+        return "it has no standard deviations"
+    return ""
 
 
 D4RL = Reader(recognises=is_hdf5, read=read)
