@@ -1,87 +1,131 @@
-"""`gipo datasets record`: a log from a policy that acts."""
+"""`gipo datasets record`: a log from policies that act."""
 
-import hashlib
-import math
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gipo_cli import __version__
+from gipo_cli.errors import SettingError
+
+if TYPE_CHECKING:
+    from gipo_cli.data.recording import Behaviour
+
+POLICY_FILES = (".safetensors", ".zip")
 
 
 def datasets_record(
-    environment: Annotated[str, typer.Option(help="Gymnasium's name, such as Hopper-v5.")],
-    policy: Annotated[Path, typer.Option(help="A .safetensors policy.")],
     out: Annotated[Path, typer.Option(help="HDF5 file to make; never overwritten.")],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A run, a checkpoint, a .safetensors policy, a .zip of Stable-Baselines3 (PPO, A2C, SAC), or the word "
+            "random. Given several times: each records its share.",
+            show_default=False,
+        ),
+    ] = None,
+    policies: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR_OR_GLOB",
+            help="Several policies, in the order of the numbers in their names.",
+            show_default=False,
+        ),
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option(help="Gymnasium's name, such as Hopper-v5; else the one the policy names.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="At least so many; episodes are finished.")] = 200_000,
     environments: Annotated[int, typer.Option(min=1, max=1024, help="Stepped side by side.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Of the policy's noise and of every reset.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the policies' noise and of every reset.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
 ) -> None:
-    """Record a log with exact log-probabilities from a policy acting in an environment."""
+    """Record a log with exact log-probabilities from policies acting in an environment."""
     from contextlib import nullcontext
-    from importlib.metadata import PackageNotFoundError, version
 
-    import torch
-
-    from gipo_cli.data.recording import action_space_of, record
-    from gipo_cli.data.trajectories import BehaviourWeights
+    from gipo_cli.data.recording import origin_of, record
     from gipo_cli.data.writers.d4rl import refuse_existing, write
-    from gipo_cli.errors import SettingError
     from gipo_cli.evaluation.environments import make_environments
-    from gipo_cli.policies.weights import load_policy, policy_to_arrays
     from gipo_cli.rendering import terminal
 
     refuse_existing(out)
-    torch.set_num_threads(1)  # sums in one order: the same seed gives the same bytes on any number of cores
-    acting, metadata = load_policy(policy)
-    made = make_environments(environment, environments)
-    expected = made[0].observation_space.shape
-    if expected is None or acting.spec.observation_size != math.prod(expected):
-        raise SettingError(f"{policy} takes {acting.spec.observation_size} observations; {environment} has {expected}.")
-    if acting.spec.action_size != (action_space_of(made[0], environment).n or made[0].action_space.shape[0]):
-        raise SettingError(f"{policy} has {acting.spec.action_size} actions, which {environment} has not.")
-    weights = BehaviourWeights(
-        arrays=policy_to_arrays(acting),
-        nonlinearity=acting.spec.activation,  # pyright: ignore[reportArgumentType]
-        output_distribution=acting.spec.distribution,  # pyright: ignore[reportArgumentType]
-        observation_clip=None if math.isinf(acting.spec.observation_clip) else acting.spec.observation_clip,
-        observation_epsilon=0.0,  # the variance of policy_to_arrays has it in already
-        log_std_bounds=acting.spec.log_std_bounds,
-    )
+    places = [*(policy or ()), *(_sorted_policies(policies) if policies else ())]
+    if not places:
+        raise SettingError("no policy was named.", "Name one: --policy POLICY.safetensors, or --policy random.")
+    environment_id = environment or _environment_of(places)
+    loaded = {place: _load(place) for place in places if place != "random"}
+    made = make_environments(environment_id, environments)
+    behaviours = [loaded[place] if place in loaded else _random(made[0], environment_id) for place in places]
     with nullcontext(lambda n=1: None) if quiet else terminal.progress("recording", steps) as advance:
         log = record(
-            acting, made, name=out.stem, environment_id=environment, convention=weights.output_distribution,
-            weights=weights, steps=steps, seed=seed, on_steps=advance,
+            [behaviour.policy for behaviour in behaviours], made, name=out.stem, environment_id=environment_id,
+            steps=steps, seed=seed, on_steps=advance,
         )  # fmt: skip
-    origin: dict[str, str | int] = {
-        "policy": policy.name,
-        "policy_sha256": hashlib.sha256(policy.read_bytes()).hexdigest(),
-        "algorithm": metadata.get("algorithm", ""),
-        "policy_training_steps": metadata.get("steps", ""),
-        "seed": seed,
-        "environments": environments,
-        "gipo": __version__,
-    }
-    for package in ("gymnasium", "mujoco", "torch", "numpy"):
-        try:
-            origin[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    write(log, out, origin)
+    write(log, out, origin_of(behaviours, seed=seed, environments=environments))
     returns = log.episode_returns
-    summary = {
+    summary: dict[str, Any] = {
         "file": str(out),
         "fingerprint": log.fingerprint,
         "transitions": log.transitions,
         "episodes": log.episodes,
+        "policies": len(behaviours),
+        "convention": log.convention,
         "mean_return": float(returns.mean()),
         "standard_error": float(returns.std(ddof=1) / len(returns) ** 0.5) if len(returns) > 1 else None,
+        "log_prob_min": float(log.behaviour_log_probs.min()),
+        "log_prob_max": float(log.behaviour_log_probs.max()),
         "bytes": out.stat().st_size,
     }
     if json:
         terminal.json_document(summary)
     else:
         terminal.table("", ["recorded", str(out)], [[name, value] for name, value in summary.items() if name != "file"])
+
+
+def _sorted_policies(named: str) -> list[str]:
+    """Policy files in a directory or of a glob, 9 before 10."""
+    import glob
+
+    pattern = str(Path(named) / "*") if Path(named).is_dir() else named
+    found = [place for place in glob.glob(pattern) if place.endswith(POLICY_FILES)]
+    if not found:
+        raise SettingError(f"--policies: {named} names no policy.", "Expected .safetensors or .zip files.")
+    return sorted(found, key=_natural)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def _load(place: str) -> "Behaviour":
+    from gipo_cli.data.recording import Behaviour
+    from gipo_cli.rendering import terminal
+    from gipo_cli.training import saved_policies
+
+    saved = saved_policies.load(Path(place))
+    for warning in saved.warnings:
+        terminal.note(f"warning: {warning}")
+    return Behaviour(saved.policy, saved.name, saved.sha256, saved.metadata)
+
+
+def _random(environment: Any, environment_id: str) -> "Behaviour":
+    from gipo_cli.data.recording import Behaviour
+    from gipo_cli.policies.uniform import UniformPolicy
+
+    return Behaviour(UniformPolicy(environment, environment_id), "random")
+
+
+def _environment_of(places: list[str]) -> str:
+    """The environment that the first policy with one to its name was made for.
+
+    Raises:
+        SettingError: no policy says.
+    """
+    from gipo_cli.training import saved_policies
+
+    for place in places:
+        found = saved_policies.environment_of(Path(place)) if place != "random" else None
+        if found:
+            return found
+    raise SettingError(f"{places[0]} does not say which environment it acts in.", "Name it: --environment Hopper-v5")

@@ -99,6 +99,7 @@ def train(
 
     import torch
 
+    from gipo_cli.data import catalog
     from gipo_cli.logs import open_log
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
@@ -110,6 +111,7 @@ def train(
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
     chosen_device = choose_device(settled.device)
     watch = _Watch(quiet)
+    catalog.locate(settled.dataset, quiet)  # recorded here where it has to be, with progress or without
     opened = open_log(settled.dataset, settled.log_options(), watch.phase)
     log, findings = opened.log, opened.findings
     for finding in findings:

@@ -1,32 +1,50 @@
-"""Record a log from a policy that acts: what was sampled, and exactly how likely it was."""
+"""Record a log from policies that act: what was sampled, and exactly how likely it was."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gipo_cli.data.trajectories import ActionSpace, BehaviourWeights, Convention, Trajectories
+from gipo_cli import __version__
+from gipo_cli.data.tracks import Row, Track, log_of
+from gipo_cli.data.trajectories import ActionSpace, BehaviourWeights, Trajectories
 from gipo_cli.errors import SettingError
+from gipo_cli.policies.acting import given_to, require_fit, rescales
+from gipo_cli.policies.policy import Policy, PolicySpec
+from gipo_cli.policies.weights import policy_to_arrays
 
 
 class Acts(Protocol):
     """What the recorder asks of a policy."""
+
+    spec: PolicySpec
 
     def sample(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Action, its log-prob, and the pre-squash action or none, of each row."""
         ...
 
 
+@dataclass(frozen=True)
+class Behaviour:
+    """A policy that is to act, and where it is from."""
+
+    policy: Acts
+    name: str
+    sha256: str = ""  # of the file that holds its weights
+    metadata: Mapping[str, str] = field(default_factory=dict)  # what that file says of its making
+
+
 def record(
-    policy: Acts,
+    policies: Sequence[Acts],
     environments: list[Any],
     *,
     name: str,
     environment_id: str,
-    convention: Convention,
-    weights: BehaviourWeights | None,
     steps: int,
     seed: int,
     on_steps: Callable[[int], None],
@@ -34,120 +52,160 @@ def record(
     """Step environments side by side, one batched forward pass a step, until `steps` are recorded.
 
     Every environment goes on to the end of the episode in which it reaches its share of the steps, so no episode is
-    cut by the recorder and short episodes are not favoured. The action that is stored is the one that was sampled; the
-    environment acts on it clipped to its bounds, and the log-prob is of the sampled one.
+    cut by the recorder and short episodes are not favoured. The action that is stored is the one that was sampled, and
+    the log-prob is of that one; what the environment was given is `acting.given_to` of it, and stored too where it is
+    another anywhere.
+
+    Several policies record one after the other, an equal share each, and policy i's steps get policy_versions i; the
+    log then carries no weights. One policy leaves its weights in the log, and no versions.
 
     Args:
-        policy: acts on raw observations, float32.
+        policies: act on raw observations, float32; all of one convention.
         environments: Gymnasium environments of one kind, with Box or Discrete actions.
         name: of the log.
         environment_id: as Gymnasium knows it.
-        convention: of the policy's log-probs.
-        weights: of the policy, to be stored with the log.
         steps: at least so many are recorded.
-        seed: of the policy's noise and of every reset.
+        seed: of the policies' noise and of every reset.
         on_steps: called with the number of steps just recorded.
+
+    Raises:
+        SettingError: the environment has actions or observations of a kind that no policy here has; or the policies
+            are of several conventions.
+        DataError: a policy does not fit the environment.
     """
-    space = action_space_of(environments[0], environment_id)
+    for i, policy in enumerate(policies):
+        require_fit(policy, environments[0], "the policy" if len(policies) == 1 else f"policy {i}")
+    convention: Any = _one_convention(policies)
+    several = len(policies) > 1
+    tracks: list[Track] = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order: the same seed gives the same bytes on any number of cores
+    try:
+        for i, policy in enumerate(policies):
+            tracks += _act(
+                policy, environments, steps=-(-steps // len(policies)), version=i if several else None,
+                entropy=(seed, i) if several else (seed,), on_steps=on_steps,
+            )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    return log_of(
+        tracks,
+        logged_space(environments[0].action_space, convention),
+        name=name,
+        environment_id=environment_id,
+        convention=convention,
+        weights=weights_of(policies[0]) if len(policies) == 1 else None,
+    )
+
+
+def _one_convention(policies: Sequence[Acts]) -> str:
+    found = list(dict.fromkeys(policy.spec.distribution for policy in policies))
+    if len(found) > 1:
+        raise SettingError(
+            f"the policies are of several kinds: {', '.join(found)}.",
+            "The log-probs of one log are of one density; record a log for each kind.",
+        )
+    return found[0]
+
+
+def _act(
+    policy: Acts,
+    environments: list[Any],
+    *,
+    steps: int,
+    version: int | None,
+    entropy: tuple[int, ...],
+    on_steps: Callable[[int], None],
+) -> list[Track]:
+    """One policy's share of the steps, a track for each environment."""
+    space, distribution = environments[0].action_space, policy.spec.distribution
     share = -(-steps // len(environments))
-    noise = torch.Generator().manual_seed(seed)
-    resets = [np.random.SeedSequence((seed, i)) for i in range(len(environments))]
+    seed, *rung = entropy  # a single policy's noise is seeded by the seed itself, a ladder's by seed and version
+    noise = torch.Generator().manual_seed(_seed(np.random.SeedSequence(entropy)) if rung else seed)
+    resets = [np.random.SeedSequence((*entropy, i)) for i in range(len(environments))]
     observations = [_reset(env, seeds) for env, seeds in zip(environments, resets, strict=True)]
-    tracks: list[_Track] = [_Track() for _ in environments]
+    tracks = [Track() for _ in environments]
     running = list(range(len(environments)))
     while running:
         batch = torch.as_tensor(np.stack([observations[i] for i in running]))
-        action, log_prob, pre_squash = policy.sample(batch.reshape(len(running), -1), noise)
+        sampled, log_prob, pre_squash = (
+            None if column is None else column.numpy()
+            for column in policy.sample(batch.reshape(len(running), -1), noise)
+        )
+        assert sampled is not None and log_prob is not None
+        given = given_to(space, distribution, sampled)
         for place, i in enumerate(list(running)):
-            sampled = action[place].numpy()
-            following, reward, terminated, truncated, _ = environments[i].step(_executed(sampled, space))
-            tracks[i].add(
-                observations[i], sampled, float(reward), float(log_prob[place]), bool(terminated),
-                bool(truncated) and not terminated, None if pre_squash is None else pre_squash[place].numpy(),
+            action = int(given[place]) if given.ndim == 1 else given[place]
+            following, reward, terminated, truncated, _ = environments[i].step(action)
+            row = Row(
+                observations[i], sampled[place], float(reward), float(log_prob[place]), bool(terminated),
+                bool(truncated) and not terminated, None if pre_squash is None else pre_squash[place], action, version,
             )  # fmt: skip
             observations[i] = np.asarray(following, np.float32)
+            tracks[i].add(row, following)
             if terminated or truncated:
-                tracks[i].end(observations[i])
                 observations[i] = _reset(environments[i], resets[i])
                 if tracks[i].steps >= share:
                     running.remove(i)
         on_steps(len(batch))
-    return _assemble(tracks, space, name, environment_id, convention, weights)
+    return tracks
 
 
-def action_space_of(environment: Any, environment_id: str) -> ActionSpace:
-    """The action space of a Gymnasium environment.
+def origin_of(behaviours: Sequence[Behaviour], *, seed: int, environments: int) -> dict[str, str | int]:
+    """How a log was made, as attributes of its file: the policies in order of their versions, seed, and libraries."""
+    if len(behaviours) == 1:
+        only = behaviours[0]
+        origin: dict[str, str | int] = {
+            "policy": only.name,
+            "policy_sha256": only.sha256,
+            "algorithm": only.metadata.get("algorithm", ""),
+            "policy_training_steps": only.metadata.get("steps", ""),
+        }
+    else:
+        digits = len(str(len(behaviours) - 1))  # so that names sort as versions do
+        origin = {f"policy_{i:0{digits}}": _described(behaviour) for i, behaviour in enumerate(behaviours)}
+    origin |= {"seed": seed, "environments": environments, "gipo": __version__}
+    for package in ("gymnasium", "mujoco", "torch", "numpy"):
+        try:
+            origin[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return origin
 
-    Raises:
-        SettingError: it is neither a Box nor Discrete, or the observations are not a Box.
-    """
-    from gymnasium.spaces import Box, Discrete
 
-    observed, acted = environment.observation_space, environment.action_space
-    if not isinstance(observed, Box):
-        raise SettingError(f"{environment_id} has {type(observed).__name__} observations; expected a Box.")
-    if isinstance(acted, Discrete) and acted.start == 0:
-        return ActionSpace(shape=(), n=int(acted.n))
-    if isinstance(acted, Box) and len(acted.shape) == 1:
-        return ActionSpace(acted.shape, acted.low.astype(np.float32), acted.high.astype(np.float32))
-    raise SettingError(f"{environment_id} has actions in {acted}; expected Discrete from 0, or a flat Box.")
+def _described(behaviour: Behaviour) -> str:
+    algorithm, steps = behaviour.metadata.get("algorithm", ""), behaviour.metadata.get("steps", "")
+    parts = [behaviour.name, algorithm, f"{steps} steps" if steps else "", behaviour.sha256]
+    return ", ".join(part for part in parts if part)
+
+
+def logged_space(space: Any, convention: str) -> ActionSpace:
+    """The space of the actions as they are logged: [-1, 1] where a squashed policy's are stretched to the bounds."""
+    if hasattr(space, "n"):
+        return ActionSpace(shape=(), n=int(space.n))
+    if rescales(space, convention):
+        return ActionSpace(space.shape, np.full(space.shape, -1, np.float32), np.ones(space.shape, np.float32))
+    return ActionSpace(space.shape, space.low.astype(np.float32), space.high.astype(np.float32))
+
+
+def weights_of(policy: Acts) -> BehaviourWeights | None:
+    """A policy's network as a log carries it; none where it has no network."""
+    if not isinstance(policy, Policy):
+        return None
+    spec: Any = policy.spec
+    return BehaviourWeights(
+        arrays=policy_to_arrays(policy),
+        nonlinearity=spec.activation,
+        output_distribution=spec.distribution,
+        observation_clip=None if math.isinf(spec.observation_clip) else spec.observation_clip,
+        observation_epsilon=0.0,  # the variance of policy_to_arrays has it in already
+        log_std_bounds=spec.log_std_bounds,
+    )
 
 
 def _reset(environment: Any, seeds: np.random.SeedSequence) -> np.ndarray:
-    seed = int(seeds.spawn(1)[0].generate_state(1)[0])
-    return np.asarray(environment.reset(seed=seed)[0], np.float32)
+    return np.asarray(environment.reset(seed=_seed(seeds.spawn(1)[0]))[0], np.float32)
 
 
-def _executed(sampled: np.ndarray, space: ActionSpace) -> Any:
-    if space.is_discrete:
-        return int(sampled)
-    return np.clip(sampled, space.low, space.high)
-
-
-class _Track:
-    """What one environment has recorded: columns of rows, and where its episodes end."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Any, ...]] = []
-        self.lengths: list[int] = []
-        self.final: list[np.ndarray] = []
-        self.steps = 0  # of ended episodes
-
-    def add(self, *row: Any) -> None:
-        self.rows.append(row)
-
-    def end(self, observation: np.ndarray) -> None:
-        self.lengths.append(len(self.rows) - self.steps)
-        self.final.append(observation)
-        self.steps = len(self.rows)
-
-
-def _assemble(
-    tracks: list[_Track],
-    space: ActionSpace,
-    name: str,
-    environment_id: str,
-    convention: Convention,
-    weights: BehaviourWeights | None,
-) -> Trajectories:
-    rows = [row for track in tracks for row in track.rows]
-    column = [np.array([row[i] for row in rows]) for i in range(6)]
-    squashed = rows[0][6] is not None
-    lengths = [length for track in tracks for length in track.lengths]
-    return Trajectories(
-        name=name,
-        source="recorded",
-        observations=column[0].astype(np.float32),
-        actions=column[1].astype(np.int64 if space.is_discrete else np.float32),
-        rewards=column[2].astype(np.float32),
-        behaviour_log_probs=column[3].astype(np.float32),
-        terminated=column[4].astype(bool),
-        truncated=column[5].astype(bool),
-        final_observations=np.stack([final for track in tracks for final in track.final]).astype(np.float32),
-        episode_starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        action_space=space,
-        convention=convention,
-        environment=environment_id,
-        pre_squash_actions=np.array([row[6] for row in rows], np.float32) if squashed else None,
-        behaviour_weights=weights,
-    )
+def _seed(sequence: np.random.SeedSequence) -> int:
+    return int(sequence.generate_state(1)[0])

@@ -1,6 +1,7 @@
 """Environments by name, from a log or a user."""
 
 import re
+import sys
 import warnings
 from typing import Any
 
@@ -26,8 +27,23 @@ def make_environments(environment_id: str, count: int) -> list[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium's advice on versions is no business of who reads a log
+            if str(gymnasium.spec(environment_id).entry_point).startswith("gymnasium.envs.mujoco"):
+                _silence_advice()
             return [gymnasium.make(environment_id) for _ in range(count)]
     except (DependencyNotInstalled, ModuleNotFoundError) as error:
         raise SettingError(f"{environment_id} needs a package that is not installed ({error}).", MUJOCO_HINT) from error
     except GymnasiumError as error:
         raise SettingError(f"gymnasium cannot make {environment_id!r} ({error}).", MUJOCO_HINT) from error
+
+
+def _silence_advice() -> None:
+    """Keep MuJoCo's advice on its own model files to itself.
+
+    Otherwise it is printed once for each environment, and written to MUJOCO_LOG.TXT in the working directory.
+    """
+    import mujoco
+
+    # The hook is there, but not in the package's stubs.
+    install = getattr(mujoco, "set_mju_user_warning", None)
+    if install is not None:
+        install(lambda text: None if "deprecated" in text else print(text, file=sys.stderr))

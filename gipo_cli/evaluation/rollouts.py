@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gipo_cli.errors import DataError
+from gipo_cli.policies.acting import given_to, require_fit
 from gipo_cli.policies.policy import Policy
 
 SIDE_BY_SIDE = 128
@@ -44,8 +44,8 @@ def rollout(
 ) -> Returns:
     """Run whole episodes; every one that begins counts, so short ones are not favoured.
 
-    Episode k starts from a state that depends on (seed, k) alone: two policies meet the same starts. Actions beyond
-    the bounds are clipped for the environment, as they were when the log was made.
+    Episode k starts from a state that depends on (seed, k) alone: two policies meet the same starts. What the
+    environment is given for an action is `acting.given_to` of it, as it was when the log was recorded.
 
     Args:
         policy: acts on raw observations, on the CPU.
@@ -58,7 +58,8 @@ def rollout(
     Raises:
         DataError: the policy does not fit the environment.
     """
-    _require_fit(policy, environments[0])
+    require_fit(policy, environments[0])
+    space, distribution = environments[0].action_space, policy.spec.distribution
     noise = torch.Generator().manual_seed(seed)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, int)
     for first in range(0, episodes, len(environments)):
@@ -67,9 +68,10 @@ def rollout(
         while observations:
             seen = torch.as_tensor(np.stack(list(observations.values())), dtype=torch.float32).flatten(1)
             actions = policy.sample(seen, noise)[0] if stochastic else policy.mode(seen)
-            for k, action in zip(list(observations), actions.numpy(), strict=True):
-                environment = environments[k - first]
-                following, reward, terminated, truncated, _ = environment.step(_executed(action, environment))
+            given = given_to(space, distribution, actions.numpy())
+            for k, action in zip(list(observations), given, strict=True):
+                acted = int(action) if given.ndim == 1 else action
+                following, reward, terminated, truncated, _ = environments[k - first].step(acted)
                 returns[k] += float(reward)
                 lengths[k] += 1
                 observations[k] = following
@@ -81,20 +83,3 @@ def rollout(
 
 def _start(seed: int, episode: int) -> int:
     return int(np.random.SeedSequence((seed, episode)).generate_state(1)[0])
-
-
-def _executed(action: np.ndarray, environment: Any) -> Any:
-    space = environment.action_space
-    return int(action) if hasattr(space, "n") else np.clip(action, space.low, space.high)
-
-
-def _require_fit(policy: Policy, environment: Any) -> None:
-    space = environment.action_space
-    expected = (int(np.prod(environment.observation_space.shape)), int(getattr(space, "n", np.prod(space.shape or 1))))
-    found = (policy.spec.observation_size, policy.spec.action_size)
-    if found != expected:
-        raise DataError(
-            f"the policy has {found[0]} observations and {found[1]} actions, the environment {expected[0]} and "
-            f"{expected[1]}.",
-            "Name the environment that the log is from with --environment.",
-        )

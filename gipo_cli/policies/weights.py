@@ -47,7 +47,7 @@ def policy_from_arrays(
         hidden = [arrays[f"fc{i}/bias"].shape[0] for i in range(len(arrays)) if f"fc{i}/bias" in arrays]
         spec = PolicySpec(
             distribution=distribution,
-            observation_size=arrays["fc0/weight"].shape[1],
+            observation_size=arrays["fc0/weight" if hidden else "last_fc/weight"].shape[1],
             action_size=arrays["last_fc/bias"].shape[0],
             hidden_sizes=tuple(hidden),
             activation=nonlinearity,

@@ -14,8 +14,8 @@ from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError, DivergedError, SettingError
 from gipo_cli.policies.likelihood import ascend
 from gipo_cli.policies.policy import Policy, PolicySpec
-from gipo_cli.policies.weights import load_policy, policy_from_weights
-from gipo_cli.training import checkpoints
+from gipo_cli.policies.weights import policy_from_weights
+from gipo_cli.training import checkpoints, saved_policies
 from gipo_cli.training.order import ShuffledRows, generator
 from gipo_cli.training.samples import Samples
 
@@ -131,7 +131,7 @@ def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Poli
 
 
 def initial_policy(place: Path) -> Policy:
-    """The policy of a run, a checkpoint or a .safetensors file.
+    """The policy of a run, a checkpoint, a .safetensors file or a .zip of Stable-Baselines3.
 
     Raises:
         SettingError: there is none at that place.
@@ -140,7 +140,7 @@ def initial_policy(place: Path) -> Policy:
     if not place.exists():
         raise SettingError(f"--init: there is no {place}.", "Expected a run, a checkpoint or a .safetensors policy.")
     if place.is_file():
-        return load_policy(place)[0]
+        return saved_policies.load(place).policy
     checkpoint = checkpoints.load(place) if (place / "MANIFEST.json").exists() else checkpoints.load_latest(place)
     if checkpoint is None:
         raise SettingError(f"--init: {place} holds no checkpoint.", "Expected a run, a checkpoint or a policy file.")

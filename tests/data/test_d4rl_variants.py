@@ -7,13 +7,13 @@ type and shape, what the policy under metadata/policy looks like, and where epis
 import h5py
 import numpy as np
 import pytest
-from gipo_cli.data.opening import open_log
 from scipy.stats import norm
 
 from gipo_cli.data import catalog
 from gipo_cli.data.log_probs import categorical_log_probs, gaussian_log_probs
 from gipo_cli.data.options import LogOptions
 from gipo_cli.errors import DataError
+from gipo_cli.logs import open_log
 
 EPISODES, LENGTH, OBSERVED, ACTED = 4, 10, 11, 3
 STEPS = EPISODES * LENGTH

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from gipo_cli.data.opening import open_log
 
 from gipo_cli.data import catalog
 from gipo_cli.data.options import ReadOptions
 from gipo_cli.errors import DataError
+from gipo_cli.logs import open_log
 
 LENGTHS = (4, 1, 3, 5)
 STEPS = sum(LENGTHS)

@@ -5,11 +5,11 @@ import json
 import h5py
 import numpy as np
 import pytest
-from gipo_cli.data.opening import open_log
 
 from gipo_cli.data import catalog
 from gipo_cli.data.options import ReadOptions
 from gipo_cli.errors import DataError
+from gipo_cli.logs import open_log
 
 LENGTHS = {"demo_0": 4, "demo_1": 3, "demo_2": 5, "demo_10": 2}
 ENV_ARGS = {"env_name": "Lift", "env_type": 1, "env_kwargs": {"entry_point": "os:system"}, "env_version": "1.4.1"}

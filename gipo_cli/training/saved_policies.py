@@ -1,0 +1,81 @@
+"""A policy from wherever it was saved: a run, a checkpoint, a .safetensors file, a model of Stable-Baselines3."""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from gipo_cli.errors import DataError, RunError
+from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.weights import load_policy
+from gipo_cli.runs import RECORD, RunDirectory
+from gipo_cli.training import checkpoints
+
+KINDS = "Expected a run, a checkpoint, a .safetensors policy or a .zip of Stable-Baselines3."
+PICKLED = (".pkl", ".pickle", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A policy, and where it is from."""
+
+    policy: Policy
+    name: str
+    sha256: str  # of the file that holds its weights
+    metadata: dict[str, str] = field(default_factory=dict)  # what the file says of its making
+    warnings: tuple[str, ...] = ()
+
+
+def load(place: Path) -> SavedPolicy:
+    """The policy that is saved at `place`; a run gives that of its newest whole checkpoint.
+
+    Raises:
+        DataError: there is none, or it is damaged, a pickle, or of a kind that cannot be rebuilt.
+        RunError: a run or a checkpoint is damaged.
+    """
+    if place.is_dir():
+        return _of_checkpoint(place)
+    if not place.exists():
+        raise DataError(f"there is no policy {place}.", KINDS)
+    if place.suffix in PICKLED:
+        raise DataError(
+            f"{place} is a pickle, which may hold any program and is never opened.",
+            "Statistics of VecNormalize: load model and statistics in Python, where you trust them, and save the two "
+            "as one policy with\ngipo_cli.collect.save_policy_of(model, 'policy.safetensors').",
+        )
+    digest = sha256(place.read_bytes()).hexdigest()
+    if place.suffix == ".zip":
+        from gipo_cli.policies.stable_baselines3 import load_zip
+
+        policy, metadata = load_zip(place)
+    else:
+        policy, metadata = load_policy(place)
+    return SavedPolicy(policy, place.name, digest, metadata)
+
+
+def _of_checkpoint(place: Path) -> SavedPolicy:
+    if (place / checkpoints.MANIFEST).exists():
+        found = checkpoints.load(place)
+    else:
+        found = checkpoints.load_latest(place)
+        if found is None:
+            raise RunError(f"{place} holds no whole checkpoint.", KINDS)
+    policy = checkpoints.policy_of(found)
+    content = (found.path / "policy.safetensors").read_bytes()
+    run = found.path.parent.parent.name
+    return SavedPolicy(
+        policy, f"{run}/{found.path.name}", sha256(content).hexdigest(),
+        {"algorithm": "gipo", "steps": str(found.step)}, tuple(found.warnings),
+    )  # fmt: skip
+
+
+def environment_of(place: Path) -> str | None:
+    """The environment that a run's log or a policy file names; none where there is no such name."""
+    if place.is_dir():
+        run = place.parent.parent if (place / checkpoints.MANIFEST).exists() else place
+        if not (run / RECORD).is_file():
+            return None
+        dataset = RunDirectory.open(run).record().get("dataset")
+        found = dataset.get("environment") if isinstance(dataset, dict) else None
+    else:
+        found = load(place).metadata.get("environment")
+    return found if isinstance(found, str) else None
