@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gipo_cli.data.trajectories import Trajectories
 
-NO_FIGURES = ("length", "shape", "not-finite")  # findings on a log of which no mean can be taken
+NO_FIGURES = ("length", "shape")  # findings on a log of which no mean can be taken
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 

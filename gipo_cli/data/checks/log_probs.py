@@ -74,7 +74,7 @@ def diagnose(judge: Judge, sample: Sample) -> list[Finding]:
     tried = [(error, _undone(error, values, sample)) for error in LOG_PROB_ERRORS if error.name not in SHIFTS]
     undone = [(judge.fit(v), error) for error, v in tried if np.isfinite(v).mean() > MOSTLY_CLOSE]
     for passes in (lambda fit: fit.well, lambda fit: fit.perhaps):
-        fitting = [(abs(fit.distance), error) for fit, error in undone if passes(fit)]
+        fitting = [(fit.score, error) for fit, error in undone if passes(fit)]
         if fitting:
             return [*found, _mistake(min(fitting, key=lambda pair: pair[0])[1], as_it_is)]
         if as_it_is.perhaps:
@@ -168,7 +168,7 @@ def _offset(judge: Judge, values: np.ndarray, as_it_is: Fit) -> tuple[float, Fin
     fit = judge.fit(values + offset)
     if not fit.well or (isinstance(judge, Clone) and abs(offset) < SLACK):
         return None
-    return abs(fit.distance), Finding(
+    return fit.score, Finding(
         "constant-offset", "error", offset,
         f"the log-probs are {abs(offset):.3g} nats too {'low' if offset > 0 else 'high'} at every step.",
         EFFECT, hint="A Jacobian of scaled actions is such a constant: sum log((high - low) / 2). If it is, store the "
@@ -182,7 +182,7 @@ def _temperature(judge: Judge, values: np.ndarray, as_it_is: Fit) -> tuple[float
 
     def distance_at(temperature: float) -> float:
         # Values of a policy at T become those at 1 by the reference's own difference.
-        return abs(judge.fit(values + plain - judge.reference.log_prob(temperature)).distance)
+        return judge.fit(values + plain - judge.reference.log_prob(temperature)).score
 
     temperature, step = min(TEMPERATURES, key=distance_at), TEMPERATURES[1] / TEMPERATURES[0]
     for _ in range(REFINEMENTS):
@@ -193,7 +193,7 @@ def _temperature(judge: Judge, values: np.ndarray, as_it_is: Fit) -> tuple[float
         matches = judge.fit(values + plain - judge.reference.log_prob(temperature)).perhaps
     else:
         # The difference is that of a clone: it takes the mean ratio most of the way, not all of it.
-        matches = distance < abs(as_it_is.distance) / 2 and not 1 / UNCHANGED < temperature < UNCHANGED
+        matches = distance < as_it_is.score / 2 and not 1 / UNCHANGED < temperature < UNCHANGED
     return (distance, _at_temperature(judge, temperature)) if matches else None
 
 
