@@ -51,6 +51,13 @@ def log_scale(log: Trajectories) -> float | None:
     return float(np.log((high.astype(np.float64) - low) / 2).sum())
 
 
+def uniform_log_prob(log: Trajectories) -> float:
+    """Log-prob of a choice among all, or of an action anywhere within the bounds ([-1, 1] where they are not known)."""
+    if log.action_space.n is not None:
+        return -float(np.log(log.action_space.n))
+    return -(log.actions[0].size * float(np.log(2)) + (log_scale(log) or 0.0))
+
+
 def _log(values: np.ndarray, around: Surroundings) -> np.ndarray | None:
     if (values < 0).any():
         return None

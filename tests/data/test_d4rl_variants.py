@@ -138,7 +138,7 @@ def test_mujoco_v0_has_no_infos_and_says_so(write):
 
 def test_random_has_one_log_prob_which_is_right_for_a_uniform_policy(write):
     opened = open_log(write(columns() | infos(log_probs=UNIFORM)))
-    assert [finding.value for finding in opened.findings] == [pytest.approx(-2.0794, abs=1e-4)]
+    assert opened.findings == []
 
 
 @pytest.mark.parametrize("key", ["action_logstd", "action_log_std"])

@@ -11,7 +11,7 @@ from gipo_cli.data.checks.judges import MOSTLY_CLOSE, SLACK, Clone, Fit, Judge, 
 from gipo_cli.data.checks.reference import Reference, at_another_age, fitted_to_values
 from gipo_cli.data.checks.sample import Sample, draw
 from gipo_cli.data.findings import Finding
-from gipo_cli.data.log_prob_errors import LOG_PROB_ERRORS, LogProbError
+from gipo_cli.data.log_prob_errors import LOG_PROB_ERRORS, LogProbError, uniform_log_prob
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError
 
@@ -48,7 +48,7 @@ def _findings(log: Trajectories) -> list[Finding]:
         judge: Judge = KnownPolicy(_policy_of(log, sample), sample)
     else:
         if len(sample.values) < FEWEST_ROWS or sample.episode[-1] + 1 < FEWEST_EPISODES:
-            return [_too_few(log)] if log.log_probs_origin != "estimated" else []
+            return [] if log.log_probs_origin == "estimated" else [_too_few(log)]
         judge = Clone(log, sample)
     if log.log_probs_origin == "estimated":
         return _several_policies(judge) if log.policy_versions is None else []
@@ -272,6 +272,13 @@ def _constant(value: float, fit: Fit) -> Finding:
 
 
 def _too_few(log: Trajectories) -> Finding:
+    values = log.behaviour_log_probs
+    if np.ptp(values) == 0 and abs(float(values[0]) - uniform_log_prob(log)) > SLACK:
+        return Finding(
+            "constant-log-probs", "warning", float(values[0]),
+            f"every log-prob is {values[0]:.4g}, no uniform policy's, and there are too few steps to say more.",
+            "a placeholder in place of beta makes the ratio pi itself.",
+        )  # fmt: skip
     return Finding(
         "log-probs", "ok", float(log.transitions),
         f"{log.transitions:,} steps in {log.episodes:,} episodes are too few to verify the log-probs.",

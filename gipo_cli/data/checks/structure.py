@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from gipo_cli.data.findings import Finding
-from gipo_cli.data.log_prob_errors import log_scale
+from gipo_cli.data.log_prob_errors import uniform_log_prob
 from gipo_cli.data.trajectories import BLOCK, Trajectories
 
 SATURATED = 1 - 1e-6  # |a| beyond this has lost its pre-squash value in float32
 MOST_CHOICES = 2**20  # a policy has a row of weights for each; a damaged header can claim 10^15
 # A density over real numbers hardly ever gives two actions the same value to the last bit.
 MOST_AT_ONE_VALUE = 0.005
-MOST_AT_BOUNDS = 0.001  # share of action components at a bound that a Gaussian does not reach by chance
+MOST_AT_BOUNDS = 0.001  # share of steps with such an action that a Gaussian does not reach by chance
 SAME_LENGTH = 0.9  # share of terminated episodes with one length that looks like a limit
 ENOUGH_EPISODES = 5
 
@@ -106,18 +106,15 @@ def _actions(log: Trajectories) -> Iterator[Finding]:
 
 
 def _clipped(log: Trajectories) -> Iterator[Finding]:
-    """Atoms at the bounds: the environment's clipped action was stored, the log-prob is of the sampled one."""
-    low, high = log.action_space.low, log.action_space.high
-    if low is None or high is None:
-        columns = log.actions.reshape(log.transitions, -1)
-        low = np.min([block.min(0) for _, block in _blocks(columns)], 0)
-        high = np.max([block.max(0) for _, block in _blocks(columns)], 0)
+    """Atoms at the least and the largest action: what was stored was clipped, the log-prob is of the sampled one."""
+    low = np.min([block.min(0) for _, block in _blocks(log.actions)], 0)
+    high = np.max([block.max(0) for _, block in _blocks(log.actions)], 0)
     share = _share(log, lambda block: ((block == low) | (block == high)).any(-1))
     # One row in a short log is at the largest value by being the largest.
     if share * log.transitions > 2 * log.actions[0].size + 1 and share > MOST_AT_BOUNDS:
         yield _error(
             "clipped-actions", share,
-            f"{share:.2%} of the steps have an action exactly at a bound, which a Gaussian never draws: the clipped "
+            f"{share:.2%} of the steps have the very same least or largest action, as no Gaussian draws: the clipped "
             "action was stored beside the log-prob of the sampled one.",
             "pi is asked for the density of another action than beta was; the ratio of those steps means nothing.",
             hint="Store the sampled action. SB3's rollout buffer holds it; a wrapper around the environment does not.",
@@ -133,18 +130,12 @@ def _placeholders(log: Trajectories) -> Iterator[Finding]:
     share = counts.max() / counts.sum()
     if share > MOST_AT_ONE_VALUE and counts.max() > 2:
         value = float(found[counts.argmax()])
-        if abs(value - _uniform_log_density(log)) < 1e-3:
+        if abs(value - uniform_log_prob(log)) < 1e-3:
             return  # the steps of an agent that began with random actions
         yield _error(
             "placeholder-log-probs", share, f"{share:.2%} of the log-probs are exactly {value:.4g}.",
             "the ratios of those steps are made up.", hint="Drop those steps, or recompute them with --behaviour.",
         )  # fmt: skip
-
-
-def _uniform_log_density(log: Trajectories) -> float:
-    """Log density of actions uniform within their bounds, or within [-1, 1] where these are not known."""
-    scale = log_scale(log)
-    return -(log.actions[0].size * np.log(2) + (scale or 0.0))
 
 
 def _no_rewards(log: Trajectories) -> Iterator[Finding]:

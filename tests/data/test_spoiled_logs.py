@@ -1,0 +1,142 @@
+"""Every way of spoiling log-probs is named, and a log that is right raises nothing."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gipo_cli.data import catalog, repairs
+from gipo_cli.data.checks import check
+from gipo_cli.data.trajectories import ActionSpace, Trajectories
+
+STUDY = Path(__file__).parents[2] / "examples" / "studies" / "spoiled_logs.py"
+specification = importlib.util.spec_from_file_location("spoiled_logs", STUDY)
+study = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(study)
+
+
+def gaussian(seed=0, std=0.4, episodes=80, steps=60):
+    """A log of a linear Gaussian policy whose actions reach beyond the bounds of [-1, 1]; nothing but columns."""
+    rng = np.random.default_rng(seed)
+    n = episodes * steps
+    observations = rng.standard_normal((n, 3)).astype(np.float32)
+    mean = observations[:, :2] * 0.6 - 0.2
+    # A width that depends on the state, as most policies have.
+    scale = std * np.exp(0.4 * observations[:, 2:])
+    noise = rng.standard_normal((n, 2))
+    ends = np.arange(n) % steps == steps - 1
+    return Trajectories(
+        name="gaussian", source="memory", observations=observations,
+        actions=(mean + scale * noise).astype(np.float32), rewards=rng.standard_normal(n).astype(np.float32),
+        behaviour_log_probs=(-0.5 * noise**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)).sum(1),
+        terminated=np.zeros(n, bool), truncated=ends, final_observations=np.zeros((episodes, 3), np.float32),
+        episode_starts=np.arange(0, n + 1, steps), convention="gaussian",
+        action_space=ActionSpace((2,), np.full(2, -2.0, np.float32), np.full(2, 2.0, np.float32)),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def logs():
+    squashed, choices = catalog.load("hopper-medium"), catalog.load("hopper-medium-replay")
+    alone = replace(squashed, behaviour_weights=None)
+    return {"squashed": (squashed, squashed), "alone": (alone, squashed), "replay": (choices, choices)}
+
+
+@pytest.mark.parametrize("name", study.SPOILAGES)
+def test_a_log_with_its_policy_says_what_was_done_to_it(logs, name):
+    spoil, expected = study.SPOILAGES[name]
+    spoiled = spoil(*logs["squashed"])
+    if spoiled is None:
+        assert name == "clipped actions"  # a squashed policy has none
+        return
+    assert [found[0] for found in study.reported(spoiled)] == expected
+
+
+@pytest.mark.parametrize("name", ["nothing", "base 10", "a step late", "no squashing Jacobian"])
+def test_a_narrow_squashed_policy_that_is_not_there_is_judged_by_a_clone(logs, name):
+    spoil, expected = study.SPOILAGES[name]
+    assert [found[0] for found in study.reported(spoil(*logs["alone"]))] == expected
+
+
+@pytest.mark.parametrize("name", ["nothing", "probabilities"])
+def test_thirteen_policies_in_one_log_are_judged_by_a_clone(logs, name):
+    spoil, expected = study.SPOILAGES[name]
+    assert [found[0] for found in study.reported(spoil(*logs["replay"]))] == expected
+
+
+@pytest.mark.parametrize("name", ["nothing", "probabilities", "base 2", "sign flipped", "late and base 10"])
+def test_choices_without_their_policy_are_judged_by_a_clone(cartpole_log, name):
+    whole = catalog.load(str(cartpole_log))
+    spoil, expected = study.SPOILAGES[name]
+    spoiled = spoil(replace(whole, behaviour_weights=None), whole)
+    assert [found[0] for found in study.reported(spoiled)] == expected
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 1.5])
+def test_a_temperature_is_found_and_measured(temperature):
+    drawn = gaussian()
+    # log N(a; mean, std) = -z^2 / 2 + c(s); at temperature T it is -z^2 / (2 T^2) + c(s) - 2 log T.
+    c = -2 * np.log(0.4) - 0.8 * drawn.observations[:, 2] - np.log(2 * np.pi)
+    values = (drawn.behaviour_log_probs - c) / temperature**2 + c - 2 * np.log(temperature)
+    found = study.reported(replace(drawn, behaviour_log_probs=values))
+    if temperature == 1.0:
+        assert found == []
+    else:
+        assert [name for name, _, _ in found] == ["temperature"]
+        # 4,800 steps know a width to about 1 %; the fit adds a few.
+        assert found[0][2] == pytest.approx(temperature, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["base 10", "action-scale Jacobian", "one a dimension"])
+def test_a_gaussian_without_its_policy_is_judged_by_a_clone(name):
+    spoil, expected = study.SPOILAGES[name]
+    log = gaussian()
+    assert [found[0] for found in study.reported(spoil(log, log))] == expected
+
+
+def test_clipped_actions_are_told_from_a_gaussian_that_stays_inside():
+    log = gaussian()
+    inside = replace(log, actions=log.actions * 0.05)
+    assert [f.name for f in check(replace(log, actions=np.clip(log.actions, -1, 1))) if f.severity == "error"] == [
+        "clipped-actions"
+    ]
+    assert "clipped-actions" not in [f.name for f in check(inside)]
+
+
+MENDED = {
+    "probabilities": "log", "base 2": "base2", "base 10": "base10", "sign flipped": "negate",
+    "no squashing Jacobian": "jacobian", "action-scale Jacobian": "action-scale", "one a dimension": "sum-dimensions",
+    "temperature 2": "recompute", "late and base 10": "shift,base10",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_what_a_finding_says_mends_it_does(logs, name):
+    spoil, _ = study.SPOILAGES[name]
+    log, whole = logs["squashed"]
+    spoiled = spoil(log, whole)
+    named = [finding.repair for finding in check(spoiled) if finding.severity == "error"]
+    assert ",".join(named) == MENDED[name]
+    mended = repairs.apply(spoiled, tuple(named))
+    assert mended.repairs == tuple(named)
+    assert study.reported(mended) == []
+    if "shift" not in named:
+        # float32 log-probs of size 10, through an exp and back or recomputed
+        np.testing.assert_allclose(mended.behaviour_log_probs, log.behaviour_log_probs, atol=2e-3)
+
+
+@pytest.mark.parametrize(("name", "repair", "edge"), [("a step late", "shift", -1), ("a step early", "unshift", 0)])
+def test_a_shift_gives_up_the_row_of_each_episode_that_has_no_value(logs, name, repair, edge):
+    log, whole = logs["squashed"]
+    mended = repairs.apply(study.SPOILAGES[name][0](log, whole), (repair,))
+    assert mended.transitions == log.transitions - log.episodes
+    kept = np.ones(log.transitions, bool)
+    kept[log.episode_starts[1:] - 1 if edge else log.episode_starts[:-1]] = False
+    np.testing.assert_array_equal(mended.behaviour_log_probs, log.behaviour_log_probs[kept])
+    np.testing.assert_array_equal(mended.observations, log.observations[kept])
+    if edge:  # the observation of the row that went is the one the episode ends on
+        np.testing.assert_array_equal(mended.final_observations, log.observations[log.episode_starts[1:] - 1])
+        assert mended.truncated[mended.episode_starts[1:] - 1].all()
+        assert not mended.terminated.any()
