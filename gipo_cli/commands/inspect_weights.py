@@ -35,7 +35,7 @@ def inspect_weights(
     name, settings = _objective_of(place)
     columns = _read(place)
     weights = _weigh(columns, name, settings)
-    document = {"run": str(run), **inspect(weights, _bound(name, settings))}
+    document = {"run": str(run), **inspect(weights, _bound(name, settings), _origin(place))}
     if plot is not None:
         from gipo_cli.rendering import plots
 
@@ -49,6 +49,13 @@ def inspect_weights(
         print_inspection(weights, document, name, settings)
     if plot is not None:
         terminal.note(f"wrote {plot}")
+
+
+def _origin(place: "RunDirectory") -> str:
+    """Where the log-probs of the run's log come from, as run.json has it."""
+    dataset = place.record().get("dataset", {})
+    origin = dataset.get("log_probs") if isinstance(dataset, dict) else None
+    return origin if isinstance(origin, str) else "recorded"
 
 
 def _objective_of(place: "RunDirectory") -> tuple[str, dict[str, float]]:

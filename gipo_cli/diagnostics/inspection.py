@@ -15,7 +15,7 @@ from gipo_cli.diagnostics.mean_ratio import mean_ratio, mean_with_error
 from gipo_cli.diagnostics.moments import QUANTILES, quantiles, weight_moments, weight_quantiles
 from gipo_cli.diagnostics.second_moment import second_moment
 from gipo_cli.diagnostics.suppression import suppressed_fraction
-from gipo_cli.diagnostics.verdict import findings, verdict
+from gipo_cli.diagnostics.verdict import findings, origin_finding, verdict
 
 BINS = 60
 LARGEST_SHOWN = 20.0  # nats; a ratio of 5e8 and anything beyond share the last bin of a histogram
@@ -49,7 +49,7 @@ class Weights:
         return np.exp(np.minimum(self.log_ratio, LARGEST_SHOWN))
 
 
-def inspect(weights: Weights, bound: float | None) -> dict[str, Any]:
+def inspect(weights: Weights, bound: float | None, log_probs: str = "recorded") -> dict[str, Any]:
     """Statistics by split, histograms, findings and the verdict, as plain values without nan.
 
     The findings are judged on the held-out steps, because the policy was fitted to the others; on all steps only
@@ -58,9 +58,11 @@ def inspect(weights: Weights, bound: float | None) -> dict[str, Any]:
     Args:
         weights: the run's columns.
         bound: the largest weight that the objective can give; None where there is none.
+        log_probs: where the log's behaviour log-probs come from: recorded, recomputed or estimated.
     """
-    found = findings(*_judged(weights))
+    found = [*findings(*_judged(weights)), *origin_finding(log_probs)]
     return {
+        "log_probs": log_probs,
         "splits": {name: statistics(weights.at(rows), bound) for name, rows in split_rows(weights).items()},
         "histogram": _histogram(weights),
         "findings": found,

@@ -42,6 +42,14 @@ def findings(split: str, figures: Any) -> list[Finding]:
     ]
 
 
+def origin_finding(log_probs: str) -> list[Finding]:
+    """Log-probs that nobody recorded make every number here one of the clone that stands for beta."""
+    if log_probs != "estimated":
+        return []
+    meaning = "the log-probs are estimated: every ratio here is pi / clone, and off by the clone's own error."
+    return [Finding("log_probs_origin", None, "warning", meaning, f"{OURS}: estimates never pass for recorded ones")]
+
+
 def verdict(found: Iterable[Finding]) -> Verdict:
     """One word: an alarm is "distrust", a warning "caution", otherwise "trust"."""
     levels = {finding.level for finding in found}

@@ -66,9 +66,9 @@ def diagnose(judge: Judge, sample: Sample) -> list[Finding]:
         values = _undone(shift, values, sample)
         found.append(_mistake(shift, judge.fit(values)))
     as_it_is = judge.fit(values)
-    temperature = _fitted_temperature(judge, values)
-    if temperature is not None:
-        return [*found, temperature]
+    drawn_otherwise = _of_fitted_density(judge, values)
+    if drawn_otherwise is not None:
+        return [*found, drawn_otherwise]
     if as_it_is.well:
         return found or [_verified(judge, as_it_is)]
     tried = [(error, _undone(error, values, sample)) for error in LOG_PROB_ERRORS if error.name not in SHIFTS]
@@ -197,11 +197,12 @@ def _temperature(judge: Judge, values: np.ndarray, as_it_is: Fit) -> tuple[float
     return (distance, _at_temperature(judge, temperature)) if matches else None
 
 
-def _fitted_temperature(judge: Judge, values: np.ndarray) -> Finding | None:
-    """Where a density can be fitted to the values themselves, the temperature at which it makes the actions likeliest.
+def _of_fitted_density(judge: Judge, values: np.ndarray) -> Finding | None:
+    """Where a density can be fitted to the values themselves, whether it is the one that drew the actions.
 
-    Values that are log-probs of some policy can be learned as such. If the actions are spread otherwise than that
-    policy says, they were drawn at another temperature, which mean ratios cannot tell where the states are few.
+    Values that are log-probs of some policy can be learned as such. If the actions are likeliest under that policy at
+    another temperature, they were drawn at it, which mean ratios cannot tell where the states are few; if they are
+    likeliest where it hardly matters, another policy drew them.
     """
     if not isinstance(judge, Clone) or np.ptp(values[np.isfinite(values)]) == 0:
         return None
@@ -210,10 +211,20 @@ def _fitted_temperature(judge: Judge, values: np.ndarray) -> Finding | None:
     missed = (values - fitted.log_prob())[rows]
     if np.var(missed) > (1 - EXPLAINED) * np.var(values[rows]) or abs(np.median(missed)) > SLACK:
         return None
-    likeliest = max(TEMPERATURES, key=lambda t: fitted.log_prob(t)[rows].mean())
-    step = TEMPERATURES[1] / TEMPERATURES[0]
-    drawn_at = max(likeliest * np.geomspace(1 / step, step, 21), key=lambda t: fitted.log_prob(t)[rows].mean())
-    temperature = 1 / float(drawn_at)
+
+    def likelihood(temperature: float) -> float:
+        return float(fitted.log_prob(temperature)[rows].mean())
+
+    likeliest, step = max(TEMPERATURES, key=likelihood), TEMPERATURES[1] / TEMPERATURES[0]
+    temperature = 1 / float(max(likeliest * np.geomspace(1 / step, step, 21), key=likelihood))
+    if likeliest in (TEMPERATURES[0], TEMPERATURES[-1]):
+        gap = float(judge.reference.log_prob()[rows].mean()) - likelihood(1.0)
+        return Finding(
+            "other-policy", "error", gap,
+            f"the log-probs are those of a policy, but not of the one that drew the actions: a clone of that one makes "
+            f"them {gap:.2f} nats a step likelier.",
+            EFFECT, hint="Another policy's column, or a --behaviour that did not act?",
+        )  # fmt: skip
     return None if 1 / UNCHANGED < temperature < UNCHANGED else _at_temperature(judge, temperature)
 
 
