@@ -35,10 +35,11 @@ SAME_SPREAD = 0.05  # nats of entropy between states below which the policy draw
 
 @dataclass(frozen=True)
 class Fit:
-    """How well values pass for the log-probs: surely, perhaps (within noise), and how far off they are, in nats."""
+    """How well values pass for the log-probs: surely, perhaps, hardly (by noise), and how far off they are, in nats."""
 
     well: bool
     perhaps: bool
+    hardly: bool
     distance: float  # of what is farthest off
     score: float  # of all together, noise included; the lower, the better
 
@@ -67,7 +68,7 @@ class KnownPolicy:
         share = float(self.agree(values).mean()) if rows.any() else 0.0
         enough = ALL_CLOSE if values is self.sample.values else MOSTLY_CLOSE
         median = float(np.median(np.abs(values - self.exact)[rows])) if rows.any() else np.inf
-        return Fit(share >= enough, share >= enough, median, median)
+        return Fit(share >= enough, share >= enough, share >= enough, median, median)
 
     def agree(self, values: np.ndarray) -> np.ndarray:
         """Which of the rows that can be compared agree with the policy within rounding."""
@@ -99,11 +100,12 @@ class Clone:
     def fit(self, values: np.ndarray) -> Fit:
         """Whether every mean ratio may be 1; the distance is the log of the one that is farthest from it."""
         if self.discrete and np.nanmax(values) > 1e-6:
-            return Fit(False, False, float(np.nanmax(values)), np.inf)  # no probability is above 1
+            return Fit(False, False, False, float(np.nanmax(values)), np.inf)  # no probability is above 1
         ratios = self.mean_ratios(values)
         worst = max((ratio.log_mean for ratio in ratios), key=abs, default=np.inf)
         score = float(np.mean([abs(ratio.log_mean) + ratio.standard_error for ratio in ratios]))
-        return Fit(all(r.may_be_one(1) for r in ratios), all(r.may_be_one(3) for r in ratios), worst, score)
+        well, perhaps, hardly = (all(ratio.may_be_one(errors) for ratio in ratios) for errors in (1, 3, 5))
+        return Fit(well, perhaps, hardly, worst, score)
 
     def mean_ratios(self, values: np.ndarray) -> "list[MeanRatio]":
         """The mean of q / beta over held-out rows, for each density and part of the states."""

@@ -23,7 +23,6 @@ TEMPERATURES = np.geomspace(0.2, 5, 41)
 REFINEMENTS = 3
 UNCHANGED = 1.2  # temperatures nearer to 1 than this factor are not told from it where beta is only cloned
 EXPLAINED = 0.95  # share of the values' variance that a density fitted to them must explain to say what they are
-CERTAIN = 1.0  # nats by which a mean ratio must be off to stop training where no known mistake explains it
 SEVERAL_POLICIES = 0.1  # nats a step by which the age of the policy predicts the actions
 
 EFFECT = "every importance ratio is wrong, and with it every weight, every bound and every verdict."
@@ -106,7 +105,7 @@ def _of_no_table(judge: Judge, values: np.ndarray, fit: Fit) -> Finding:
             EFFECT, "recompute", "If the log-probs are right and the policy is not: --repair drop-weights",
         )  # fmt: skip
     return Finding(
-        "unexplained-log-probs", "error" if abs(fit.distance) > CERTAIN else "warning", fit.distance,
+        "unexplained-log-probs", "warning" if fit.hardly else "error", fit.distance,
         f"the mean ratio of a clone to the log-probs is e^{fit.distance:+.2f} where it has to be 1, and no mistake "
         "that is known explains it.",
         EFFECT,
