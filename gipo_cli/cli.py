@@ -10,7 +10,7 @@ from gipo_cli import __version__
 from gipo_cli.errors import ExitCode, GipoError
 from gipo_cli.registry import COMMANDS
 
-GROUPS = {"datasets": "Logged data: what is bundled, what a log holds, and how to record one."}
+GROUPS = {"datasets": "Logged data: list, check and describe logs; convert, split, merge, fetch and record them."}
 
 
 def _print_version(asked: bool) -> None:

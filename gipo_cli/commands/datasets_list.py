@@ -30,7 +30,9 @@ def datasets_list(json: Annotated[bool, typer.Option("--json", help="Print one J
     terminal.table("", HEADS, rows)
     terminal.line("")
     terminal.line("What will be recorded is, on first use: about a minute each, with pip install 'gipo[mujoco]'.")
-    terminal.line("Your own: a path to an HDF5 file in D4RL's layout, or minari:ID of a dataset on this machine.")
+    terminal.line(
+        "Your own: a path to a log of any format that the README lists, minari:ID, or d4rl:NAME of one fetched."
+    )
 
 
 def _figures(entry: "Entry", place: Path | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def evaluate(
         str | None, typer.Option(help="Gymnasium's name; needed where the log names none.", show_default=False)
     ] = None,
     step: Annotated[
-        int | None, typer.Option(help="Evaluate the checkpoint of this step. [default: the newest]")
+        int | None, typer.Option(help="Evaluate the checkpoint of this step. (default: the newest)")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,

@@ -42,19 +42,19 @@ def train(
         str | None, typer.Option(help="A catalog name (gipo datasets list), a path, or minari:ID.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory to make; never overwritten. [default: runs/DATASET]")
+        Path | None, typer.Option(help="Run directory to make; never overwritten. (default: runs/DATASET)")
     ] = None,
-    objective: Annotated[str | None, typer.Option(help="See `gipo objectives`. [default: gipo]")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Short for --set sigma=X. [default: 1.0]")] = None,
-    steps: Annotated[int | None, typer.Option(help=f"Updates of the policy. [default: {DEFAULTS['steps']}]")] = None,
+    objective: Annotated[str | None, typer.Option(help="See `gipo objectives`. (default: gipo)")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Short for --set sigma=X. (default: 1.0)")] = None,
+    steps: Annotated[int | None, typer.Option(help=f"Updates of the policy. (default: {DEFAULTS['steps']})")] = None,
     kl_target: Annotated[
         float | None,
         typer.Option(
-            help=f"Nats of KL(behaviour || policy) to steer to; 0: no anchor. [default: {DEFAULTS['kl_target']}]"
+            help=f"Nats of KL(behaviour || policy) to steer to; 0: no anchor. (default: {DEFAULTS['kl_target']})"
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random. [default: 0]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random. (default: 0)")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. (default: auto)")] = None,
     init: Annotated[
         str | None, typer.Option(help="Start from this run, checkpoint or policy file.", show_default=False)
     ] = None,

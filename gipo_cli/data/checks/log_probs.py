@@ -242,7 +242,7 @@ def _verified(judge: Judge, fit: Fit) -> Finding:
         return Finding("log-probs", "ok", share, f"{share:.1%} of the log-probs are those of the policy in the log.")
     ratio = float(np.exp(fit.distance))
     return Finding(
-        "log-probs", "ok", ratio, f"the mean ratio of a clone to the log-probs is {ratio:.3f} at worst; 1 if right."
+        "log-probs", "ok", ratio, f"the mean ratio of a clone to the log-probs is {ratio:.3f} at worst, 1 within noise."
     )
 
 
