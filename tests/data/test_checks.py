@@ -190,3 +190,24 @@ def test_names_and_paths_are_told_apart():
     assert refused.value.hint == "Did you mean 'hopper-medium'?"
     with pytest.raises(DataError, match=r"there is no file somewhere/else"):
         catalog.load("somewhere/else")
+
+
+def test_a_column_of_an_unusual_name_is_taken_when_it_is_named(gipo, d4rl):
+    values = np.linspace(-1, 1, 12).astype(np.float32)
+    path = d4rl(drop=("infos/action_log_probs",), infos__of_beta=values)
+    for key in ("infos/of_beta", "of_beta"):
+        log = open_log(str(path), LogOptions(log_prob_key=key)).log
+        np.testing.assert_array_equal(log.behaviour_log_probs, values)
+        assert log.log_probs_origin == "recorded"
+    outcome = gipo("datasets", "check", path, "--log-prob-key", "of_bets")
+    assert outcome.exit_code == 3
+    assert f"{path} has no column 'of_bets'." in outcome.stderr
+
+
+def test_the_density_that_is_named_wins_over_the_one_that_actions_suggest(gipo, d4rl):
+    path = d4rl()
+    assert catalog.load(str(path)).convention == "tanh_gaussian"
+    assert open_log(str(path), LogOptions(log_prob_convention="gaussian")).log.convention == "gaussian"
+    outcome = gipo("datasets", "check", path, "--log-prob-convention", "gausian")
+    assert outcome.exit_code == 2
+    assert outcome.stderr == "gipo: there is no log-prob convention 'gausian'.\n      Did you mean 'gaussian'?\n"
