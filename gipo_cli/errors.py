@@ -68,6 +68,15 @@ class InterruptedRun(GipoError):
         self.exit_code = exit_code
 
 
+def brief(error: BaseException, most: int = 200) -> str:
+    """What a library says of a failure, on one line that is no longer than a person reads.
+
+    Some of them quote the file, of which a stranger wrote every byte.
+    """
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= most else f"{said[:most]}..."
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingError:
     """An error for a name that does not exist, with the nearest one that does."""
     known = list(known)

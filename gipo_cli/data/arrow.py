@@ -20,7 +20,7 @@ from gipo_cli.data import json_text
 from gipo_cli.data.cache import filled, largest_in_memory
 from gipo_cli.data.places import files_of
 from gipo_cli.data.trajectories import BLOCK
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
 CSV = (".csv", ".tsv")
@@ -62,8 +62,7 @@ def damage(place: Path) -> Iterator[None]:
         LookupError,
         EOFError,
     ) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{place} cannot be read: {said}") from error
+        raise DataError(f"{place} cannot be read: {brief(error)}") from error
 
 
 def open_table(place: Path, suffixes: Sequence[str] = (*PARQUET, *ARROW, *CSV)) -> Table:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gipo_cli.data.trajectories import CONVENTIONS, BehaviourWeights, Convention
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 
 NAME = "behaviour_policy.safetensors"
 
@@ -27,7 +27,7 @@ def behaviour_weights(path: Path) -> BehaviourWeights | None:
             arrays = {name: file.get_tensor(name) for name in names}
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is not a readable safetensors file ({error}).") from error
+        raise DataError(f"{path} is not a readable safetensors file ({brief(error)}).") from error
     distribution, nonlinearity = metadata.get("output_distribution"), metadata.get("nonlinearity")
     if distribution not in CONVENTIONS or nonlinearity not in ("relu", "tanh"):
         raise DataError(
@@ -48,4 +48,4 @@ def behaviour_weights(path: Path) -> BehaviourWeights | None:
             log_std_bounds=cast(Any, limits),
         )
     except ValueError as error:
-        raise DataError(f"{path}: its metadata holds a number that cannot be read ({error}).") from error
+        raise DataError(f"{path}: its metadata holds a number that cannot be read ({brief(error)}).") from error

@@ -229,6 +229,8 @@ def load(dataset: str, options: "ReadOptions | None" = None) -> "Trajectories":
         if reader.recognises(place):
             return reader.read(place, name, options)
     what = "is a directory with no log in it" if place.is_dir() else "is of no format that is known"
+    if place.is_dir() and any(below.is_symlink() for below in place.iterdir()):
+        what += "; links that lead out of it are not followed"
     if place.suffix in (".hdf5", ".h5"):
         what = "is not an HDF5 file"  # by its first bytes, whatever its name
     raise DataError(

@@ -3,21 +3,24 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import h5py
 import numpy as np
-from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5l, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
 from gipo_cli.data.cache import filled
+from gipo_cli.data.hdf5_text import Texts, texts_of
 from gipo_cli.data.trajectories import BLOCK
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 
 LARGEST_COLUMN = 2**40  # bytes; beyond memory a column is mapped from the disk, which must have room
 # gzip makes at most about 1000 bytes of one: a column that claims more per byte of its file is no data.
 LARGEST_EXPANSION = 1100
 LARGEST_TEXT = 4096  # bytes of a name or an attribute; D4RL's longest has 13
 LINKS = {h5l.TYPE_SOFT: "SoftLink", h5l.TYPE_EXTERNAL: "ExternalLink"}
+# Types that are read in place; what refers to another part of the file, or is made of such, is not.
+PLAIN = (h5t.TypeStringID, h5t.TypeIntegerID, h5t.TypeFloatID, h5t.TypeEnumID)
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -51,7 +54,7 @@ def open_safely(path: Path) -> Iterator[h5py.File]:
         raise DataError(f"{path} is open for writing in another process.", "Wait until it is closed.") from error
     except (OSError, RuntimeError) as error:
         cut = "truncated file" in str(error)
-        reason = "it is cut short" if cut else str(error).split("(", 1)[-1].rstrip(")")
+        reason = "it is cut short" if cut else brief(error).split("(", 1)[-1].rstrip(")")
         raise DataError(f"{path} is a damaged HDF5 file: {reason}.", "Copy or download it again.") from error
     with file:
         try:
@@ -60,7 +63,7 @@ def open_safely(path: Path) -> Iterator[h5py.File]:
             # The library meets damage wherever it happens to look: while it lists a group, or reads an attribute.
             if isinstance(error, KeyError | ValueError) and "Unable to" not in str(error):
                 raise  # not the library's: ours
-            raise DataError(f"{path} is a damaged HDF5 file ({error}).", "Copy or download it again.") from error
+            raise DataError(f"{path} is a damaged HDF5 file ({brief(error)}).", "Copy or download it again.") from error
 
 
 def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset | None:
@@ -88,7 +91,7 @@ def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset | None:
                 return None
             here = found
         except (KeyError, RuntimeError, OSError, ValueError) as error:
-            raise DataError(f"{group.file.filename}: '{key}' cannot be read ({error}).") from error
+            raise DataError(f"{group.file.filename}: '{key}' cannot be read ({brief(error)}).") from error
     return here
 
 
@@ -146,7 +149,7 @@ def read_column(group: h5py.Group, key: str) -> np.ndarray | None:
     try:
         return filled(path, (cast(str, found.name) or key).strip("/"), found.shape, dtype, fill)
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{path}: '{key}' is damaged ({error}).", "Copy or download the file again.") from error
+        raise DataError(f"{path}: '{key}' is damaged ({brief(error)}).", "Copy or download the file again.") from error
 
 
 def _rows_together(found: h5py.Dataset) -> int:
@@ -163,24 +166,46 @@ def type_of(found: h5py.Dataset) -> np.dtype | None:
         return None
 
 
+def is_words(kind: Any) -> bool:
+    """Whether a type, as h5py's lower level has it, is text of variable length: `hdf5_text` says what that means."""
+    return isinstance(kind, h5t.TypeStringID) and kind.is_variable_str()
+
+
 def read_text(group: h5py.Group, key: str) -> str | None:
-    """A scalar string dataset as text; none where there is no such key, or it is no string of a name's size."""
+    """A scalar string dataset as text; none where there is no such key, or it is no string of a name's size.
+
+    Raises:
+        DataError: it is of variable length, and damaged.
+    """
     found = member(group, key)
     if not isinstance(found, h5py.Dataset) or found.shape != () or found.external or found.is_virtual:
         return None
-    dtype = type_of(found)
-    if dtype is None or dtype.kind not in "SO" or dtype.itemsize > LARGEST_TEXT:
+    kind = found.id.get_type()
+    if is_words(kind):
+        return _texts_in(cast(h5py.Group, found.parent))["members"].get(key.rpartition("/")[2])
+    if not isinstance(kind, h5t.TypeStringID) or kind.get_size() > LARGEST_TEXT:
         return None
     value = found[()]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
+
+
+def _texts_in(group: h5py.Group | h5py.Dataset) -> Texts:
+    return texts_of(Path(group.file.filename), cast(str, group.name) or "/")
 
 
 def attribute(group: h5py.Group | h5py.Dataset, name: str) -> str | float | None:
-    """A scalar attribute as text or a finite number; none where there is no such attribute."""
+    """A scalar attribute as text or a finite number; none where there is no such attribute.
+
+    Raises:
+        DataError: it is text of variable length, and damaged.
+    """
     if name not in group.attrs:
         return None
     stored = group.attrs.get_id(name)
-    if stored.get_space().get_simple_extent_npoints() * stored.get_type().get_size() > LARGEST_TEXT:
+    kind = stored.get_type()
+    if is_words(kind):
+        return _texts_in(group)["attributes"].get(name)
+    if not isinstance(kind, PLAIN) or stored.get_space().get_simple_extent_npoints() * kind.get_size() > LARGEST_TEXT:
         return None
     try:
         value = group.attrs[name]
@@ -188,7 +213,5 @@ def attribute(group: h5py.Group | h5py.Dataset, name: str) -> str | float | None
         return None  # of a type that numpy has not
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    if isinstance(value, str) or value is None:
-        return value
     array = np.asarray(value)
     return float(array) if array.shape == () and array.dtype.kind in "fiub" and np.isfinite(array) else None

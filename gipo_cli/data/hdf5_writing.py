@@ -63,6 +63,12 @@ class _Sink(io.RawIOBase):
         return size
 
 
+def describe(place: h5py.Group, name: str, value: str | int | float) -> None:
+    """Store an attribute; words in a fixed length, which are read in place (`data.hdf5_text` says what others cost)."""
+    raw = value.encode() if isinstance(value, str) else b""
+    place.attrs[name] = np.bytes_(raw) if raw else value
+
+
 class Hdf5Writer:
     """A file that is being written, whose columns are stored a block of rows at a time."""
 

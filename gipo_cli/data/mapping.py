@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gipo_cli.errors import DataError, SettingError
+from gipo_cli.errors import DataError, SettingError, brief
 
 LARGEST_FILE = 1 << 20
 Name = Annotated[str, Field(min_length=1)]
@@ -104,8 +104,8 @@ def read_mapping(file: str) -> Mapping:
     try:
         text = raw.decode()
         found = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingError(f"{file} is not TOML that can be read ({error}).") from error
+    except (ValueError, RecursionError) as error:  # also a number of too many digits
+        raise SettingError(f"{file} is not TOML that can be read ({brief(error)}).") from error
     try:
         return Mapping.model_validate(found)
     except ValidationError as error:

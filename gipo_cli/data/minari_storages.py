@@ -16,7 +16,7 @@ import numpy as np
 from gipo_cli.data.arrow_columns import SUFFIXES, ArrowFile, open_arrow, refuse_leading_out
 from gipo_cli.data.hdf5 import attribute, column_of, member, open_safely, type_of
 from gipo_cli.data.trajectories import BLOCK
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 
 DATA_FILE = "main_data.hdf5"
 EPISODE = re.compile(r"episode_(\d{1,15})")
@@ -122,7 +122,7 @@ class _Hdf5:
                 yield found[start : start + BLOCK]
             except OSError as error:
                 where = f"{self._file.filename}: '{key}' of {self.names[episode]}"
-                raise DataError(f"{where} is damaged ({error}).", "Copy or download the file again.") from error
+                raise DataError(f"{where} is damaged ({brief(error)}).", "Copy or download the file again.") from error
 
 
 def _native(found: h5py.Dataset) -> np.dtype:

@@ -1,5 +1,8 @@
 """NumPy's .npz from strangers: sizes compared before anything is inflated, no pickled objects, a member at a time."""
 
+import sys
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gipo_cli.data.cache import filled
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 
 MOST_MEMBERS = 10_000
 MOST_INFLATED = 1040  # deflate makes at most 1032 bytes of one
@@ -35,10 +38,9 @@ def _damage(place: Path) -> Iterator[None]:
         yield
     except (
         zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError,
-        MemoryError, SyntaxError, TypeError, KeyError,
+        MemoryError, SyntaxError, TypeError, KeyError, tokenize.TokenError, RecursionError,
     ) as error:  # fmt: skip
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{place} cannot be read: {said}") from error
+        raise DataError(f"{place} cannot be read: {brief(error)}") from error
 
 
 def members(place: Path) -> dict[str, Member]:
@@ -70,12 +72,14 @@ def members(place: Path) -> dict[str, Member]:
 
 def _header(place: Path, name: str, opened: Any, size: int) -> Member:
     version = np.lib.format.read_magic(opened)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(opened)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(opened)
-    else:
-        raise DataError(f"{place}: '{name}' is of .npy version {version}; versions 1 and 2 are read.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a header was written by Python 2, or has an escape Python does not know
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(opened)
+        elif version == (2, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(opened)
+        else:
+            raise DataError(f"{place}: '{name}' is of .npy version {version}; versions 1 and 2 are read.")
     if dtype.hasobject:
         raise DataError(f"{place}: '{name}' holds pickled Python objects; unpickling runs code that the file brings.")
     if dtype.kind not in "biufSU" or dtype.itemsize == 0:
@@ -119,3 +123,15 @@ def array(place: Path, member: Member) -> np.ndarray:
 
     with _damage(place):
         return filled(place, member.name, member.shape, native, fill)
+
+
+def words(place: Path, member: Member) -> np.ndarray:
+    """A member of words.
+
+    Raises:
+        DataError: as `array`, or what stands for a letter is no letter.
+    """
+    found = np.ascontiguousarray(array(place, member))
+    if found.dtype.kind == "U" and found.size and found.reshape(-1).view(np.uint32).max() > sys.maxunicode:
+        raise DataError(f"{place}: '{member.name}' holds numbers that stand for no letter.")
+    return found

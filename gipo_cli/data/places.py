@@ -55,10 +55,10 @@ def first_bytes(place: Path, suffixes: Iterable[str], count: int) -> bytes:
             names = [path for path in place.iterdir() if path.suffix.lower() in wanted and path.name[0] != "."]
             if not names:
                 return b""
-            place = min(names)
+            place = inside(place, min(names))
         if not place.is_file():  # a pipe would wait for ever
             return b""
         with place.open("rb") as file:
             return file.read(count)
-    except OSError:
+    except (OSError, DataError):
         return b""

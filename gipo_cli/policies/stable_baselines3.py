@@ -14,7 +14,9 @@ A .zip comes from a stranger, and SB3's own `load` unpickles it, which runs what
 import io
 import json
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 from gipo_cli.policies.policy import Policy, PolicySpec
 
+# What zipfile and json raise where a file is damaged.
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RecursionError, NotImplementedError, RuntimeError,
+    LookupError, OverflowError, MemoryError, struct.error,
+)  # fmt: skip
 LARGEST_DATA = 2**26  # bytes of `data`; it carries the last observations, and at worst a few images
 LARGEST_WEIGHTS = 2**30  # bytes of policy.pth
 SAC_LOG_STD_BOUNDS = (-20.0, 2.0)  # stable_baselines3.sac.policies: LOG_STD_MIN, LOG_STD_MAX
@@ -101,8 +108,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 raise DataError(f"{path} is not a model of Stable-Baselines3: it lacks data or policy.pth.", KNOWN)
             data = json.loads(_member(archive, "data", LARGEST_DATA, path))
             weights = _member(archive, "policy.pth", LARGEST_WEIGHTS, path)
-    except (zipfile.BadZipFile, OSError, ValueError, RecursionError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path} is a damaged model of Stable-Baselines3 ({error}).", KNOWN) from error
+    except DAMAGE as error:
+        raise DataError(f"{path} is a damaged model of Stable-Baselines3 ({brief(error)}).", KNOWN) from error
     if not isinstance(data, dict):
         raise DataError(f"{path}: its data is not a JSON object.", KNOWN)
     return data, _tensors(weights, path)
@@ -122,15 +129,14 @@ def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(io.BytesIO(content)) as inner:
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in inner.infolist())
             claimed = sum(entry.file_size for entry in inner.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{damaged} ({error}).", KNOWN) from error
+    except DAMAGE as error:
+        raise DataError(f"{damaged} ({brief(error)}).", KNOWN) from error
     if not stored or claimed > len(content):
         raise DataError(f"{path}: its policy.pth is packed, as torch never writes it; it is not read.")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a restricted unpickler meets hostile bytes: it may raise anything
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        raise DataError(f"{damaged} ({reason}).", KNOWN) from error
+        raise DataError(f"{damaged} ({brief(error)}).", KNOWN) from error
     if not isinstance(state, dict) or not all(map(_is_plain, state.keys(), state.values())):
         raise DataError(f"{damaged}.", KNOWN)
     # A tensor may claim any shape over one stored number.

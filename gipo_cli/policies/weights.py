@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from gipo_cli.data.trajectories import BehaviourWeights
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 from gipo_cli.policies.policy import ACTIVATIONS, Policy, PolicySpec
 
 SPEC_KEY = "gipo_policy_spec"
@@ -55,7 +55,7 @@ def policy_from_arrays(
         )
     except (KeyError, IndexError) as error:
         raise DataError(
-            f"{source}: the weights lack {error}.", f"They hold: {', '.join(sorted(arrays)) or 'nothing'}."
+            f"{source}: the weights lack {error}.", f"They hold: {', '.join(sorted(arrays)[:40]) or 'nothing'}."
         ) from error
     if observation_clip is not None:
         spec = replace(spec, observation_clip=observation_clip)
@@ -133,7 +133,7 @@ def load_policy(path: Path) -> tuple[Policy, dict[str, str]]:
         try:
             policy = Policy(PolicySpec.from_dict(json.loads(metadata[SPEC_KEY])))
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise DataError(f"{path}: its policy description is damaged ({error}).") from error
+            raise DataError(f"{path}: its policy description is damaged ({brief(error)}).") from error
         return _load(policy, tensors, str(path)), metadata
     if "output_distribution" not in metadata:
         raise DataError(
@@ -159,7 +159,7 @@ def _network_of(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
             "log_std_bounds": tuple(map(float, bounds.split(","))) if bounds else None,
         }
     except ValueError as error:
-        raise DataError(f"{path}: its metadata holds a number that cannot be read ({error}).") from error
+        raise DataError(f"{path}: its metadata holds a number that cannot be read ({brief(error)}).") from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -169,7 +169,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is not a readable safetensors file ({error}).") from error
+        raise DataError(f"{path} is not a readable safetensors file ({brief(error)}).") from error
 
 
 def _load(policy: Policy, state: Mapping[str, torch.Tensor], source: str) -> Policy:

@@ -8,6 +8,7 @@ from gipo_cli.data.findings import Finding
 from gipo_cli.data.log_prob_errors import uniform_log_prob
 from gipo_cli.data.trajectories import BLOCK, Trajectories
 
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
 SATURATED = 1 - 1e-6  # |a| beyond this has lost its pre-squash value in float32
 MOST_CHOICES = 2**20  # a policy has a row of weights for each; a damaged header can claim 10^15
 # A density over real numbers hardly ever gives two actions the same value to the last bit.
@@ -25,7 +26,9 @@ def check_shapes(log: Trajectories) -> list[Finding]:
             return [_error("length", len(column), f"'{name}' has {len(column)} rows, 'rewards' {steps}.")]
     if len(log.final_observations) != log.episodes or (log.episode_lengths <= 0).any():
         return [_error("length", log.episodes, f"its episodes do not cover its {steps} rows.")]
-    shape = log.behaviour_log_probs.shape
+    kind, shape = log.behaviour_log_probs.dtype, log.behaviour_log_probs.shape
+    if kind.kind not in "fiu":
+        return [_error("type", kind.itemsize, f"the log-probs are of type {kind}; expected numbers.")]
     if len(shape) == 1:
         return []
     if len(shape) == 2 and shape[1:] == log.actions.shape[1:]:
@@ -59,19 +62,35 @@ def _not_finite(log: Trajectories, name: str, column: np.ndarray) -> Finding | N
         # A sum is finite only where every number is, and costs one pass; overflow is looked at number by number.
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(block.sum(dtype=np.float64)):
+                if column.itemsize > 4 and np.abs(block).max(initial=0) > LARGEST_NUMBER:
+                    return _too_large(log, name, start, block)
                 continue
         rows = ~np.isfinite(block.reshape(len(block), -1)).all(-1)
-        if rows.any() and first < 0:
+        if not rows.any():
+            return _too_large(log, name, start, block)
+        if first < 0:
             first = start + int(rows.argmax())
         bad += int(rows.sum())
     if not bad:
         return None
-    episode = first if name == "final_observations" else np.searchsorted(log.episode_starts, first, "right") - 1
-    where = f"episode {episode}" if name == "final_observations" else f"row {first} (episode {episode})"
     return _error(
-        "not-finite", bad, f"'{name}' holds a number that is not finite in {where}; {bad} rows in all.",
+        "not-finite", bad, f"'{name}' holds a number that is not finite in {_where(log, name, first)}; {bad} rows in all.",
         "one such number makes every weight of the network one.", "drop-not-finite",
     )  # fmt: skip
+
+
+def _too_large(log: Trajectories, name: str, start: int, block: np.ndarray) -> Finding:
+    row = int((np.abs(block.reshape(len(block), -1)) > LARGEST_NUMBER).any(-1).argmax())
+    return _error(
+        "too-large", float(np.abs(block[row]).max()),
+        f"'{name}' holds a number beyond {LARGEST_NUMBER:.1e} in {_where(log, name, start + row)}.",
+        "a network computes in float32, where it is infinite.",
+    )  # fmt: skip
+
+
+def _where(log: Trajectories, name: str, first: int) -> str:
+    episode = first if name == "final_observations" else np.searchsorted(log.episode_starts, first, "right") - 1
+    return f"episode {episode}" if name == "final_observations" else f"row {first} (episode {episode})"
 
 
 def check_structure(log: Trajectories) -> list[Finding]:

@@ -100,6 +100,8 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         DataError: the dataset is damaged, hostile, or lacks what GIPO needs.
     """
     directory = _data_directory(place) or place
+    if directory.parent == place:
+        refuse_leading_out(directory, place)
     refuse_leading_out(directory / METADATA_FILE, directory)
     metadata = _metadata(directory / METADATA_FILE)
     if not storage_of(directory):

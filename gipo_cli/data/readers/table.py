@@ -20,7 +20,7 @@ from gipo_cli.data.options import ReadOptions
 from gipo_cli.data.places import first_bytes
 from gipo_cli.data.readers import Reader
 from gipo_cli.data.trajectories import Trajectories
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 
 SUFFIXES = (*arrow.PARQUET, *arrow.ARROW, *arrow.CSV)
 # What a column may be called, besides gipo's own name, which comes first.
@@ -81,7 +81,7 @@ class Source:
         """A column of words as numbers of their sorted order, and the words."""
         if self.table is not None:
             return arrow.words(self.table, name, most)
-        known, codes = np.unique(npz.array(self.place, (self.members or {})[name]), return_inverse=True)
+        known, codes = np.unique(npz.words(self.place, (self.members or {})[name]), return_inverse=True)
         if most is not None and len(known) > most:
             raise DataError(f"{self.place}: '{name}' has more than {most:,} different words.")
         return codes, [str(word) for word in known]
@@ -137,6 +137,8 @@ def _open(place: Path) -> Source:
         described = None
         if "gipo" in members:
             text = npz.array(place, members["gipo"])
+            if text.dtype.kind not in "iu":
+                raise DataError(f"{place}: the description 'gipo' holds {text.dtype}; expected bytes.")
             described = describe(text.astype(np.uint8).tobytes(), f"{place}: the description 'gipo'")
         apart = [n for n in members if n in APART or (n.startswith(WEIGHTS) and described is not None)]
         arrays = {n: npz.array(place, members[n]) for n in apart}
@@ -157,7 +159,7 @@ def _safetensors(place: Path, raw: bytes) -> dict[str, np.ndarray]:
     try:
         return load(raw)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{place}: its 'gipo_arrays' are no safetensors that can be read ({error}).") from error
+        raise DataError(f"{place}: its 'gipo_arrays' are no safetensors that can be read ({brief(error)}).") from error
 
 
 def _usual(held: list[str], role: str) -> Names | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from gipo_cli.data.hdf5_writing import Hdf5Writer, new_hdf5
+from gipo_cli.data.hdf5_writing import Hdf5Writer, describe, new_hdf5
 from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
 from gipo_cli.data.writers import Origin, columns_of, new_place, refuse_existing
 
@@ -37,13 +37,13 @@ def write(log: Trajectories, path: Path, origin: Origin | None = None) -> None:
     small = sum(column.nbytes for column in columns_of(log).values()) <= IN_MEMORY
     with new_place(path) as aside, new_hdf5(aside, in_memory=small) as writer:
         _fill(writer, log)
-        attributes = writer.file.attrs
-        for name, value in {**(origin or {}), "env_id": log.environment or ""}.items():
-            attributes[name] = value
+        named = {"env_id": log.environment} if log.environment else {}
+        for name, value in {**(origin or {}), **named}.items():
+            describe(writer.file, name, value)
         if log.log_probs_origin not in ("recorded", "none"):
-            attributes["log_probs_origin"] = log.log_probs_origin
+            describe(writer.file, "log_probs_origin", log.log_probs_origin)
         if log.repairs:
-            attributes["repairs"] = ",".join(log.repairs)
+            describe(writer.file, "repairs", ",".join(log.repairs))
 
 
 def _fill(writer: Hdf5Writer, log: Trajectories) -> None:
@@ -56,7 +56,7 @@ def _fill(writer: Hdf5Writer, log: Trajectories) -> None:
         writer.store(file, key, column, packed=True)
     if space.n is not None:
         file.attrs["action_choices"] = space.n
-    file.attrs["output_distribution"] = log.convention
+    describe(file, "output_distribution", log.convention)
     if log.behaviour_weights is not None:
         _fill_policy(file.create_group("metadata/policy", track_order=True), log.behaviour_weights)
 
@@ -70,6 +70,6 @@ def _fill_policy(group: h5py.Group, weights: BehaviourWeights) -> None:
     if weights.observation_clip is not None:
         group.attrs["observation_clip"] = weights.observation_clip
     if weights.log_std_bounds is None:
-        group.attrs["log_std_bounds"] = "none"  # D4RL's own files say nothing, and mean rlkit's
+        describe(group, "log_std_bounds", "none")  # D4RL's own files say nothing, and mean rlkit's
     else:
         group.attrs["log_std_low"], group.attrs["log_std_high"] = weights.log_std_bounds
