@@ -5,6 +5,9 @@ from difflib import get_close_matches
 from enum import IntEnum
 
 
+LONGEST = 2000  # characters of a message
+
+
 class ExitCode(IntEnum):
     """What `gipo` returns to the shell."""
 
@@ -29,9 +32,9 @@ class GipoError(Exception):
     exit_code = ExitCode.BUG
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Names and texts in it may be a stranger's, of any length.
+        self.message, self.hint = (text if len(text) <= LONGEST else f"{text[:LONGEST]}..." for text in (message, hint))
+        super().__init__(self.message)
 
 
 class SettingError(GipoError):

@@ -41,7 +41,7 @@ LONGEST = 10.0  # seconds of a processor, for one file
 HUNG = 60.0  # seconds after which a process that says nothing is ended
 MOST_MEMORY = 512 * 2**20
 ADDRESSES = 6 * 2**30  # beyond what the process has when it begins
-LONGEST_MESSAGE = 4000
+LONGEST_MESSAGE = 4010
 REPOSITORY = Path(__file__).resolve().parents[2]
 OWN = tuple(os.path.realpath(place) for place in (sys.prefix, sys.base_prefix, REPOSITORY / "gipo_cli"))
 HARMLESS = ("/dev/null", "/dev/urandom", "/proc/", "/sys/")
@@ -115,7 +115,7 @@ def prepare(number: int, seed: int, seeds: Path, sandbox: Path) -> tuple[str, Pa
 def restructure(file: Path, place: Path, outside: Path, rng: np.random.Generator) -> None:
     """Something else where a file was, or its directory, for which nobody looked."""
     kind = int(rng.integers(6))
-    if not file.exists() or file.is_symlink():
+    if not file.is_file() or file.is_symlink():
         return
     if kind == 0:
         file.unlink()

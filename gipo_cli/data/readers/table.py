@@ -334,8 +334,9 @@ def _episodes(source: Source, roles: dict[str, Names], rows: int, starts: np.nda
         return source.words(name)[0] if source.is_text(name) else source.numbers(name)
     if starts is None or "episode_starts" not in roles:
         return None
-    lengths = np.diff(starts) if starts.ndim == 1 and starts.dtype.kind in "iu" else np.zeros(1, int)
-    if len(starts) < 2 or starts[0] != 0 or starts[-1] != rows or (lengths <= 0).any():
+    whole = starts.ndim == 1 and starts.dtype.kind in "iu" and len(starts) > 1
+    lengths = np.diff(starts) if whole else np.zeros(1, int)
+    if not whole or starts[0] != 0 or starts[-1] != rows or (lengths <= 0).any():
         raise DataError(f"{source.place}: 'episode_starts' does not rise from 0 to its {rows} rows.")
     return np.repeat(np.arange(len(lengths)), lengths)
 
