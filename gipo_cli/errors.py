@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
 
-
 LONGEST = 2000  # characters of a message
 
 

@@ -1,4 +1,4 @@
-"""Parquet, Arrow files and CSV through pyarrow, column by column; whatever is wrong with one is a DataError.
+"""Tables of Parquet, Arrow and CSV files, column by column; whatever is wrong with one is a DataError.
 
 No column that nobody asked for is decoded, and none is in memory twice: a batch of rows at a time goes into a numpy
 array, which `data.cache` maps from the disk where it is larger than memory.
@@ -14,15 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from gipo_cli.data import json_text
+from gipo_cli.data.arrow_files import ARROW, DAMAGE, PARQUET, is_list, is_number, open_arrow
 from gipo_cli.data.cache import filled, largest_in_memory
 from gipo_cli.data.places import files_of
 from gipo_cli.data.trajectories import BLOCK
 from gipo_cli.errors import DataError, brief
 
-PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
 CSV = (".csv", ".tsv")
 MOST_VALUES = 1 << 24  # decoded together; a damaged header can claim any number for one row
 
@@ -52,16 +51,7 @@ def damage(place: Path) -> Iterator[None]:
     """Turn what pyarrow and the disk raise into one sentence."""
     try:
         yield
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        MemoryError,
-        OverflowError,
-        LookupError,
-        EOFError,
-    ) as error:
+    except DAMAGE as error:
         raise DataError(f"{place} cannot be read: {brief(error)}") from error
 
 
@@ -107,10 +97,8 @@ def _opening(file: Path) -> Callable[[Path], Table]:
     with file.open("rb") as opened:
         first = opened.read(4096)
     magic = first[:6]
-    if magic[:4] == b"PAR1":
-        return _parquet
-    if magic == b"ARROW1":
-        return _arrow
+    if magic[:4] == b"PAR1" or magic == b"ARROW1":
+        return _columnar
     if file.suffix.lower() in (*PARQUET, *ARROW):
         raise DataError(f"{file} is not a {file.suffix.lstrip('.')} file by its first bytes.")
     if b"\0" in first:
@@ -126,45 +114,16 @@ def _named(path: Path, schema: pa.Schema) -> dict[str, pa.Field]:
     return {found.name: found for found in schema}
 
 
-def _parquet_file(path: Path) -> pq.ParquetFile:
-    # gipo's own files keep final observations and weights in the footer, beyond pyarrow's limit for a text.
-    return pq.ParquetFile(path, thrift_string_size_limit=min(path.stat().st_size + 1, 2**31 - 1))
-
-
-def _parquet(path: Path) -> Table:
-    # Nothing is asked of a column's own metadata: pyarrow 26 aborts the process where that is damaged.
-    with _parquet_file(path) as file:
-        schema, rows = file.schema_arrow, file.metadata.num_rows
-    if rows < 0:
-        raise DataError(f"{path} claims {rows} rows.")
+def _columnar(path: Path) -> Table:
+    """A Parquet or an Arrow file, whichever it is."""
 
     def batches(names: Sequence[str], count: int = BLOCK) -> Iterator[pa.RecordBatch]:
-        with _parquet_file(path) as file:
-            yield from file.iter_batches(count, columns=list(names), use_threads=False)
+        with open_arrow(path) as file:
+            yield from file.batches(names, count)
 
-    return Table(path, _named(path, schema), rows, batches, dict(schema.metadata or {}))
-
-
-def _arrow(path: Path) -> Table:
-    def reader(names: Sequence[str] | None) -> pa.RecordBatchFileReader:
-        mapped = pa.memory_map(str(path))
-        opened = pa.ipc.open_file(mapped)
-        if names is None:
-            return opened
-        indices = [opened.schema.names.index(name) for name in names]
-        return pa.ipc.open_file(mapped, options=pa.ipc.IpcReadOptions(included_fields=indices, use_threads=False))
-
-    def batches(names: Sequence[str], _count: int = BLOCK) -> Iterator[pa.RecordBatch]:
-        opened = reader(names)
-        for i in range(opened.num_record_batches):
-            batch = opened.get_batch(i)
-            batch.validate(full=True)  # offsets beyond a buffer would read memory that is not the file's
-            yield batch
-
-    schema = reader(None).schema
-    fields = _named(path, schema)
-    rows = sum(batch.num_rows for batch in batches(schema.names[:1])) if fields else 0
-    return Table(path, fields, rows, batches, dict(schema.metadata or {}))
+    with open_arrow(path) as file:
+        schema = file.schema
+        return Table(path, _named(path, schema), file.rows, batches, dict(schema.metadata or {}))
 
 
 def _csv(path: Path) -> Table:
@@ -245,13 +204,9 @@ def _storage(kind: pa.DataType) -> pa.DataType:
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
 def _leaf(kind: pa.DataType) -> pa.DataType:
     kind = _storage(kind)
-    while _is_list(kind):
+    while is_list(kind):
         kind = _storage(kind.value_type)
     return kind
 
@@ -266,7 +221,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 def _dtype_of(table: Table, name: str) -> np.dtype:
     leaf = _leaf(table.fields[name].type)
-    if not (pa.types.is_boolean(leaf) or pa.types.is_integer(leaf) or pa.types.is_floating(leaf)):
+    if not is_number(leaf):
         raise DataError(f"{table.place}: '{name}' holds {leaf}; expected numbers.")
     return np.dtype(leaf.to_pandas_dtype())
 
@@ -275,14 +230,14 @@ def _shape_of(table: Table, name: str) -> tuple[int, ...]:
     """The shape of one row of a column: () where it is a number."""
     found = table.fields[name]
     told = (found.metadata or {}).get(b"ARROW:extension:metadata")  # of a tensor type that pyarrow has not registered
-    if told and _is_list(found.type):
+    if told and is_list(found.type):
         shape = json_text.parse(told, f"{table.place}: the shape of '{name}'")
         if isinstance(shape, list) and all(isinstance(n, int) and 0 < n <= MOST_VALUES for n in shape):
             return tuple(shape)
     if isinstance(found.type, pa.FixedShapeTensorType):
         return tuple(found.type.shape)
     shape, kind, row = [], _storage(found.type), None
-    while _is_list(kind):
+    while is_list(kind):
         if pa.types.is_fixed_size_list(kind):
             shape.append(kind.list_size)
         else:
@@ -318,14 +273,14 @@ def _values(table: Table, name: str, column: Any, shape: tuple[int, ...], row: i
             raise DataError(
                 f"{table.place}: '{name}' has a gap in row {row + gap // within}; expected {_words(shape)}."
             )
-        if not _is_list(column.type):
+        if not is_list(column.type):
             return column.to_numpy(zero_copy_only=False)
         if pa.types.is_fixed_size_list(column.type):
             length = column.type.list_size
         else:
             lengths = np.diff(column.offsets.to_numpy())
             # A tensor of several axes is stored as one list; lists of lists have one length at each depth.
-            innermost = not _is_list(_storage(column.type.value_type))
+            innermost = not is_list(_storage(column.type.value_type))
             length = left if innermost or not len(lengths) else int(lengths[0])
             if (lengths != length).any():
                 odd = int((lengths != length).argmax())

@@ -185,7 +185,10 @@ def read_text(group: h5py.Group, key: str) -> str | None:
         return _texts_in(cast(h5py.Group, found.parent))["members"].get(key.rpartition("/")[2])
     if not isinstance(kind, h5t.TypeStringID) or kind.get_size() > LARGEST_TEXT:
         return None
-    value = found[()]
+    try:
+        value = found[()]
+    except (TypeError, ValueError):
+        return None  # of an encoding that there is not
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
 
 

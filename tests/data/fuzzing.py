@@ -46,8 +46,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 OWN = tuple(os.path.realpath(place) for place in (sys.prefix, sys.base_prefix, REPOSITORY / "gipo_cli"))
 HARMLESS = ("/dev/null", "/dev/urandom", "/proc/", "/sys/")
 RUNS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "os.forkpty",
-        "pickle.find_class", "socket.connect", "socket.bind", "urllib.Request", "ctypes.dlopen", "shutil.rmtree", "os.remove",
-        "os.rename")  # fmt: skip
+        "pickle.find_class", "socket.connect", "socket.bind", "urllib.Request", "ctypes.dlopen",
+        "shutil.rmtree", "os.remove", "os.rename")  # fmt: skip
 
 
 WORDS = [sys.executable, "-P", "-m", "gipo_cli.data.hdf5_text"]  # the one process that opening a file may start
@@ -205,9 +205,9 @@ def work(numbers: list[int], seed: int, seeds: Path, sandbox: Path, pipe: int) -
     os.environ.update(GIPO_CACHE=str(sandbox / "inside/cache"), TMPDIR=str(sandbox), MINARI_DATASETS_PATH=str(sandbox))
     (sandbox / "outside").mkdir(parents=True, exist_ok=True)
     (sandbox / "inside").mkdir(exist_ok=True)
-    log = open(sandbox / "crash.txt", "w")
+    log = os.open(sandbox / "crash.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     faulthandler.enable(log)
-    os.dup2(log.fileno(), 2)  # what C libraries have to say before they abort
+    os.dup2(log, 2)  # what C libraries have to say before they abort
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESSES, used + ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -318,7 +318,8 @@ def keep(report: dict[str, Any], arguments: argparse.Namespace, seeds: Path) -> 
 def fuzz(arguments: argparse.Namespace, seeds: Path, scratch: Path) -> list[dict[str, Any]]:
     """Open all files; their reports."""
     import_all()
-    numbers = [arguments.only] if arguments.only is not None else range(arguments.first, arguments.first + arguments.files)
+    first, count = (arguments.first, arguments.files) if arguments.only is None else (arguments.only, 1)
+    numbers = range(first, first + count)
     jobs = [Job(list(numbers[k :: arguments.jobs]), arguments, seeds, scratch / str(k)) for k in range(arguments.jobs)]
     for job in jobs:
         job.sandbox.mkdir()
@@ -367,14 +368,18 @@ def main() -> int:
         reports = fuzz(arguments, seeds, Path(scratch).resolve())
     for format_name in sorted({report["format"] for report in reports}):
         outcomes = Counter(report["outcome"] for report in reports if report["format"] == format_name)
-        print(f"{format_name:18} {sum(outcomes.values()):7,}  {', '.join(f'{n:,} {o}' for o, n in outcomes.most_common())}")
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.most_common())
+        print(f"{format_name:18} {sum(outcomes.values()):7,}  {counts}")
     found = Counter(f"{r['outcome']}: {r['what']}" for r in reports if "what" in r)
     for what, count in found.most_common(40):
         print(f"{count:6,} x {what}")
     slowest, largest = max(reports, key=lambda r: r["seconds"]), max(reports, key=lambda r: r["bytes"])
     print(f"slowest {slowest['number']}, {slowest['seed']}: {slowest['seconds']:.2f} s; "
           f"largest {largest['number']}, {largest['seed']}: {largest['bytes'] >> 20} MiB")  # fmt: skip
-    print(f"{len(reports):,} files in {time.monotonic() - began:.0f} s; {sum(found.values()):,} count against us", flush=True)
+    print(
+        f"{len(reports):,} files in {time.monotonic() - began:.0f} s; {sum(found.values()):,} count against us",
+        flush=True,
+    )
     if arguments.only is not None:
         print(reports[0].get("traceback", ""))
     return int(bool(found))

@@ -1,4 +1,4 @@
-"""What can happen to a file: bytes that change, structures that no longer hold, and what somebody means to do harm by."""
+"""What can happen to a file: bytes that change, structures that no longer hold, and what is meant to do harm."""
 
 import io
 import json
@@ -14,9 +14,12 @@ BOUNDARIES = (0, 1, -1, 2, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**24, 2**31 - 
               2**63 - 1, -(2**63), -2, -(2**31))  # fmt: skip
 HOSTILE: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, 10**400, -(10**19), 0.5, 1e308, -1e308, 5e-324,
-    float("nan"), float("inf"), float("-inf"), "", "x", "nan", "1", "../../../etc/passwd", "/etc/passwd", "\0", "\ud800",
-    "é" * 3, "A" * 5000, "__import__('os').system('id')", "os:system", [], {}, [[]], [None], [{}], [1, [2]], [[1, 2], [3]],
-    {"": ""}, {"a": {"b": []}}, ["a"], [2**70], [float("nan")], [0] * 50, "gASVAAAA", "float32", "torch.float64", "<f8", "|O",
+    float("nan"), float("inf"), float("-inf"), "", "x", "nan", "1", "../../../etc/passwd", "/etc/passwd", "\0",
+    "\ud800",
+    "é" * 3, "A" * 5000, "__import__('os').system('id')", "os:system", [], {}, [[]], [None], [{}], [1, [2]], [[1, 2],
+    [3]],
+    {"": ""}, {"a": {"b": []}}, ["a"], [2**70], [float("nan")], [0] * 50, "gASVAAAA", "float32", "torch.float64",
+    "<f8", "|O",
 )  # fmt: skip
 Rng = np.random.Generator
 Mutation = Callable[[bytes, Rng], bytes]
@@ -164,9 +167,12 @@ def spoil_json(content: bytes, rng: Rng) -> bytes:
 
 
 TOKENS = (
-    b"nan", b"inf", b"-inf", b"1e999", b"-1", b"0", b"1.5", b"9223372036854775808", b"1" * 5000, b'"', b"'", b'"""', b",",
-    b"\n", b"\r", b"\t", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 2000, b"{" * 2000, b"a.b.c = 1\n", b"[columns]\n", b"=",
-    b"*", b"?", b"[!", b"true", b"null", b"{}", b"[]", b"[[x]]", b"x", b"", b"\\u0000", b"1979-05-27", b"0x10", b"1_000",
+    b"nan", b"inf", b"-inf", b"1e999", b"-1", b"0", b"1.5", b"9223372036854775808", b"1" * 5000, b'"', b"'", b'"""',
+    b",",
+    b"\n", b"\r", b"\t", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 2000, b"{" * 2000, b"a.b.c = 1\n",
+    b"[columns]\n", b"=",
+    b"*", b"?", b"[!", b"true", b"null", b"{}", b"[]", b"[[x]]", b"x", b"", b"\\u0000", b"1979-05-27", b"0x10",
+    b"1_000",
     b"d" + b".d" * 2000,
 )  # fmt: skip
 
@@ -227,11 +233,14 @@ def spoil_npy(content: bytes, rng: Rng) -> bytes:
         return BINARY[int(rng.integers(len(BINARY)))](content, rng) if content else content
     header = content[10:size]
     changes = [
-        (b"False", b"True"), (b"<f4", b"<f8"), (b"<f4", b"|O"), (b"<f4", b">f4"), (b"<f4", b"<U9999"), (b"<f4", b"<M8[s]"),
-        (b"<f8", b"<c16"), (b"<f4", b"<i8"), (b"(12,", b"(13,"), (b"(12,", b"(-1,"), (b"(12,", b"(4611686018427387904, 8,"),
+        (b"False", b"True"), (b"<f4", b"<f8"), (b"<f4", b"|O"), (b"<f4", b">f4"), (b"<f4", b"<U9999"), (b"<f4",
+        b"<M8[s]"),
+        (b"<f8", b"<c16"), (b"<f4", b"<i8"), (b"(12,", b"(13,"), (b"(12,", b"(-1,"),
+        (b"(12,", b"(4611686018427387904, 8,"),
         (b"(12,", b"(0,"), (b"(12,", b"(True,"), (b"(12", b"(12, 1"), (b"(", b"[" * 2000), (b"{", b"__import__('os'){"),
         (b"(12,", b"(1e9,"), (b"'", b'"'), (b"<f4'", b"<f4', 'x': 1, 'y': '"), (b"(12", b"(999999999999"),
-        (b"'<f4'", b"[('a', '<f4')]"), (b"'<f8'", b"[('a', '|O')]"), (b"|u1", b"|S0"), (b"<f4", b"<f2"), (b"<f4", b"|V4"),
+        (b"'<f4'", b"[('a', '<f4')]"), (b"'<f8'", b"[('a', '|O')]"), (b"|u1", b"|S0"), (b"<f4", b"<f2"), (b"<f4",
+        b"|V4"),
     ]  # fmt: skip
     old, new = changes[int(rng.integers(len(changes)))]
     header = header.replace(old, new) if old in header else spoil_text(header, rng)

@@ -62,7 +62,9 @@ def trajectories(convention: str = "gaussian", weights: bool = True) -> Trajecto
     actions = rng.integers(0, 3, N) if discrete else np.tanh(u) if convention == "tanh_gaussian" else u
     arrays = {"fc0/weight": rng.random((4, 2)), "fc0/bias": rng.random(4), "last_fc/weight": rng.random((acted, 4)),
               "last_fc/bias": rng.random(acted)} | ({} if discrete else {"log_std": np.zeros(acted)})  # fmt: skip
-    policy = BehaviourWeights({k: a.astype("f4") for k, a in arrays.items()}, "tanh", convention, 5.0, 1e-6, (-5.0, 2.0))
+    policy = BehaviourWeights(
+        {k: a.astype("f4") for k, a in arrays.items()}, "tanh", convention, 5.0, 1e-6, (-5.0, 2.0)
+    )
     space = ActionSpace((), n=3) if discrete else ActionSpace((1,), -np.ones(1, "f4"), np.ones(1, "f4"))
     log = Trajectories(
         name="log", source="nowhere", observations=rng.standard_normal((N, 2)).astype("f4"), actions=actions,

@@ -464,7 +464,7 @@ def test_storage_outside_the_file_and_absurd_sizes_are_refused(write, tmp_path):
 def test_more_rows_than_the_disk_has_room_for_are_refused_before_any_is_unpacked(write, stored_as, monkeypatch):
     """A footer may claim what it likes: the column is sized from it, and a size that cannot be is not allocated."""
     place, _ = write(stored_as)
-    monkeypatch.setattr("gipo_cli.data.arrow_columns.ArrowFile.rows", 2**39)
+    monkeypatch.setattr("gipo_cli.data.arrow_files.ArrowFile.rows", 2**39)
     with pytest.raises(DataError, match="more than memory takes"):
         catalog.load(str(place))
 

@@ -73,8 +73,9 @@ def _not_finite(log: Trajectories, name: str, column: np.ndarray) -> Finding | N
         bad += int(rows.sum())
     if not bad:
         return None
+    where = _where(log, name, first)
     return _error(
-        "not-finite", bad, f"'{name}' holds a number that is not finite in {_where(log, name, first)}; {bad} rows in all.",
+        "not-finite", bad, f"'{name}' holds a number that is not finite in {where}; {bad} rows in all.",
         "one such number makes every weight of the network one.", "drop-not-finite",
     )  # fmt: skip
 

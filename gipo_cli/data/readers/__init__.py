@@ -3,7 +3,7 @@
 A reader is a `Reader(recognises, read)`: `recognises(place)` says from the name and the first bytes whether the place
 is of its format, and must not raise; `read(place, name, options)` returns `Trajectories` or raises DataError that says
 what is wrong, where, and what to do. A reader knows one format and nothing of its siblings; whatever touches HDF5 goes
-through `data/hdf5.py`, and Arrow and Parquet through `data/arrow_columns.py`, which refuse what could reach another
+through `data/hdf5.py`, and Arrow and Parquet through `data/arrow_files.py`, which refuse what could reach another
 file or exhaust the machine. Formats of one row a step
 fill a `data.flat.FlatLog`, which finds the ends of episodes and their final observations for all of them.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gipo_cli.data.arrow_columns import open_arrow, refuse_leading_out
+from gipo_cli.data.arrow_files import open_arrow, refuse_leading_out
 from gipo_cli.data.cache import filled
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.log_probs import log_prob_key, what_there_is

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gipo_cli.data.arrow_columns import refuse_leading_out
+from gipo_cli.data.arrow_files import refuse_leading_out
 from gipo_cli.data.behaviour_file import NAME as POLICY_FILE
 from gipo_cli.data.behaviour_file import behaviour_weights
 from gipo_cli.data.log_probs import convention_of, log_prob_key, what_there_is

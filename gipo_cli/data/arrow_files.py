@@ -1,11 +1,12 @@
-"""Arrow and Parquet files from strangers: numbers out of them, column by column, and nothing else.
+"""The one way into Arrow and Parquet files, which are strangers': columns of them in blocks, and nothing else.
 
-Only plain numbers, and lists of them of one length, become arrays. No extension type is registered, nothing is
-unpickled, and a block of rows is unpacked at a time, so that a file that claims more than it holds cannot exhaust the
-machine before it is found out.
+No extension type is registered, nothing is unpickled, no column that nobody asked for is decoded, and a block of rows
+is unpacked at a time, checked to the last offset, so that a file that claims more than it holds cannot exhaust the
+machine before it is found out. `blocks` makes arrays of plain numbers, and of lists of them of one length, by paths
+that go into structs; `data.arrow` makes whole tables of the batches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,24 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
+from gipo_cli.data.parquet_sizes import require_plausible
 from gipo_cli.data.trajectories import BLOCK
-from gipo_cli.errors import DataError
+from gipo_cli.errors import DataError, brief
 
+PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
 SUFFIXES = (".parquet", ".arrow")
-LARGEST_FOOTER, MOST_IN_FOOTER = 2**26, 2**20  # bytes of a text, members of a list in Parquet's footer
+MOST_IN_FOOTER = 2**20  # members of a list in Parquet's footer
 MOST_ROWS = 2**40
-DAMAGE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
+DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, MemoryError, OverflowError, LookupError, EOFError)
 
 
 class ArrowFile:
     """One open file: how many rows it has, of which types, and its columns in blocks."""
 
-    def __init__(self, path: Path, opened: Any, schema: pa.Schema) -> None:
-        self.path, self.schema, self._opened = path, schema, opened
-        self.names: list[str] = _decoded(schema)
+    def __init__(self, path: Path, opened: Any, source: Any = None) -> None:
+        self.path, self._opened, self._source = path, opened, source
+        self.schema: pa.Schema = opened.schema if source is not None else opened.schema_arrow
+        self.names: list[str] = _decoded(self.schema)
 
     @property
     def rows(self) -> int:
@@ -40,7 +44,8 @@ class ArrowFile:
             DataError: it is damaged, or says what cannot be.
         """
         try:
-            if isinstance(self._opened, pq.ParquetFile):
+            if self._source is None:
+                # Nothing is asked of a column's own metadata: pyarrow 26 aborts the process where that is damaged.
                 rows = self._opened.metadata.num_rows
             else:
                 rows = ds.IpcFileFormat().make_fragment(str(self.path), LocalFileSystem()).count_rows()
@@ -77,11 +82,11 @@ class ArrowFile:
         if found is None:
             return None
         leaf, shape, known = found, [], True
-        while _is_list(leaf):
+        while is_list(leaf):
             known &= pa.types.is_fixed_size_list(leaf)
             shape.append(leaf.list_size if pa.types.is_fixed_size_list(leaf) else -1)
             leaf = leaf.value_type
-        if not _is_number(leaf):
+        if not is_number(leaf):
             raise DataError(f"{self.path}: '{key}' has type {_short(found)}; expected numbers.")
         if not known:
             shape = next((block.shape[1:] for block in self.blocks(key)), ())
@@ -94,10 +99,9 @@ class ArrowFile:
             DataError: it is damaged, not of numbers, or of lists that differ in length.
         """
         names = [*_parts(self.schema, key)]
-        for batch in self._batches(names, rows):
+        for batch in self.batches([".".join(names)] if self._source is None else names[:1], rows):
             try:
                 array = batch.column(batch.schema.get_field_index(names[0]))
-                array.validate(full=True)  # offsets that lead out of a buffer would be followed
                 for name in names[1:]:
                     array = array.flatten()[array.type.get_field_index(name)]
             except DAMAGE as error:
@@ -106,17 +110,28 @@ class ArrowFile:
                 raise DataError(f"{self.path}: '{key}' cannot be read.") from error
             yield _numbers(array, f"{self.path}: '{key}'")
 
-    def _batches(self, names: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, names: Sequence[str], rows: int = BLOCK) -> Iterator[pa.RecordBatch]:
+        """Some columns in order, up to `rows` rows at a time.
+
+        Raises:
+            DataError: they are damaged.
+        """
         try:
-            if isinstance(self._opened, pq.ParquetFile):
-                yield from self._opened.iter_batches(rows, columns=[".".join(names)], use_threads=False)
-                return
-            for index in range(self._opened.num_record_batches):
-                whole = self._opened.get_batch(index)
-                for start in range(0, whole.num_rows, rows):
-                    yield whole.slice(start, rows)
+            for batch in self._decoded_batches(names, rows):
+                batch.validate(full=True)  # offsets that lead out of a buffer would be followed
+                for start in range(0, batch.num_rows, rows):
+                    yield batch.slice(start, rows)
         except DAMAGE as error:
             raise _damaged(self.path, error) from error
+
+    def _decoded_batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        if self._source is None:
+            yield from self._opened.iter_batches(rows, columns=list(names), use_threads=False)
+            return
+        chosen = [self.schema.names.index(name) for name in names]
+        options = pa.ipc.IpcReadOptions(included_fields=chosen, use_threads=False)
+        opened = pa.ipc.open_file(self._source, options=options)
+        yield from (opened.get_batch(index) for index in range(opened.num_record_batches))
 
 
 @contextmanager
@@ -130,17 +145,17 @@ def open_arrow(path: Path) -> Iterator[ArrowFile]:
         raise DataError(f"there is no file {path}.", "Copy or download the data set again.")
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(pa.memory_map(str(path)))
-            if path.suffix == ".parquet":
+            if path.suffix.lower() in PARQUET or _begins_as_parquet(path):
+                require_plausible(path)
+                # gipo's own files keep final observations and weights in the footer, beyond pyarrow's own limit.
                 limits: dict[str, Any] = {
-                    "thrift_string_size_limit": LARGEST_FOOTER,
+                    "thrift_string_size_limit": min(path.stat().st_size + 1, 2**31 - 1),
                     "thrift_container_size_limit": MOST_IN_FOOTER,
                 }
-                opened: Any = stack.enter_context(pq.ParquetFile(source, **limits))
-                file = ArrowFile(path, opened, opened.schema_arrow)
+                file = ArrowFile(path, stack.enter_context(pq.ParquetFile(path, **limits)))
             else:
-                opened = stack.enter_context(pa.ipc.open_file(source))
-                file = ArrowFile(path, opened, opened.schema)
+                source = stack.enter_context(pa.memory_map(str(path)))
+                file = ArrowFile(path, stack.enter_context(pa.ipc.open_file(source)), source)
         except DAMAGE as error:
             raise _damaged(path, error) from error
         yield file
@@ -168,6 +183,11 @@ def refuse_leading_out(path: Path, root: Path) -> None:
     )
 
 
+def _begins_as_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
 def _parts(schema: pa.Schema, key: str) -> Iterator[str]:
     """A key as the name of a column and of fields below it; a name may itself have a slash."""
     if schema.get_field_index(key) >= 0:
@@ -187,11 +207,13 @@ def _decoded(fields: Any) -> list[str]:
     return names
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type is of lists that become rows of an array."""
     return pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a type is of numbers, or of booleans."""
     return pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
 
 
@@ -206,9 +228,9 @@ def _numbers(array: pa.Array, where: str) -> np.ndarray:
     Raises:
         DataError: it is not of numbers, misses one where there is no nan, or has lists that differ in length.
     """
-    if _is_list(array.type):
+    if is_list(array.type):
         return _rows_of_lists(array, where)
-    if not _is_number(array.type):
+    if not is_number(array.type):
         raise DataError(f"{where} has type {_short(array.type)}; expected numbers.")
     if array.null_count and not pa.types.is_floating(array.type):
         raise DataError(f"{where} misses a value in {array.null_count} rows; expected a number in each.")
@@ -238,5 +260,4 @@ def _rows_of_lists(array: pa.Array, where: str) -> np.ndarray:
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return DataError(f"{path} is a damaged {path.suffix[1:]} file ({lines[0][:200]}).", "Copy or download it again.")
+    return DataError(f"{path} is a damaged {path.suffix[1:]} file ({brief(error)}).", "Copy or download it again.")
