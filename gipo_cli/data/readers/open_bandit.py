@@ -33,12 +33,12 @@ def recognises(place: Path) -> bool:
     """Whether it is a CSV with the columns of the Open Bandit Dataset, or a directory that holds one."""
     try:
         return bool(_logs(place))
-    except (OSError, ValueError, csv.Error):
+    except (OSError, ValueError, csv.Error, DataError):
         return False
 
 
 def _logs(place: Path) -> list[Path]:
-    files = sorted(place.glob("*.csv")) if place.is_dir() else [place]
+    files = [inside(place, file) for file in sorted(place.glob("*.csv"))] if place.is_dir() else [place]
     return [file for file in files if file.name != ITEMS and set(NEEDED) <= set(_header(file))]
 
 
@@ -75,7 +75,7 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
     chosen = items.astype(np.int64)
     observations = np.concatenate(
         [_positions(file, table), *(_one_hot(*arrow.words(table, user, MOST_WORDS)) for user in users),
-         *([arrow.numbers(table, affinities).astype(np.float32)] if affinities else [])], axis=1,
+         *([_single(arrow.numbers(table, affinities))] if affinities else [])], axis=1,
     )  # fmt: skip
     choices = max(len(affinities), int(chosen.max(initial=0)) + 1)
     return to_trajectories(
@@ -101,6 +101,11 @@ def _positions(file: Path, table: arrow.Table) -> np.ndarray:
     if len(known) > MOST_POSITIONS:
         raise DataError(f"{file}: 'position' has {len(known)} different values; expected places in a short list.")
     return _one_hot(codes, known)
+
+
+def _single(numbers: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what float32 has no number for becomes infinite, and the checks refuse it
+        return numbers.astype(np.float32)
 
 
 def _one_hot(codes: np.ndarray, known: np.ndarray | list[str]) -> np.ndarray:

@@ -284,12 +284,15 @@ def _array(where: str, key: str, value: Any) -> np.ndarray:
         raise DataError(f"{where}: '{key}' has rows of different shapes; expected numbers in equal rows.") from error
     if column.ndim == 0 or column.dtype.kind not in ("biufU" if key in NAMED else "biuf"):
         raise DataError(f"{where}: '{key}' does not hold numbers; expected one row a step.")
+    if column.dtype.kind == "f" and key in ("obs", "new_obs"):
+        with np.errstate(over="ignore"):
+            column = column.astype(np.float32)
     if column.dtype.kind == "f" and not np.isfinite(column).all():
         row = int((~np.isfinite(column.reshape(len(column), -1))).any(1).argmax())
         raise DataError(f"{where}: '{key}' holds a number that is not finite in row {row}.")
     if column.dtype.kind == "u":  # beyond int64
         raise DataError(f"{where}: '{key}' holds a whole number beyond 64 bits.")
-    return column.astype(np.float32) if key in ("obs", "new_obs") and column.dtype.kind == "f" else column
+    return column
 
 
 RLLIB = Reader(recognises=recognises, read=read)

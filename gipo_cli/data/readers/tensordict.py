@@ -44,7 +44,10 @@ NUMBER_A_STEP = ("rewards", "terminated", "truncated", "done", "episodes", "poli
 
 def recognises(place: Path) -> bool:
     """Whether the directory has a meta.json of a tensordict."""
-    return b"tensordict" in first_bytes(place / "meta.json", (), LARGEST_META) if place.is_dir() else False
+    try:
+        return b"tensordict" in first_bytes(inside(place, place / "meta.json"), (), LARGEST_META)
+    except (DataError, OSError):
+        return False
 
 
 def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
