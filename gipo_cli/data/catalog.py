@@ -229,8 +229,12 @@ def load(dataset: str, options: "ReadOptions | None" = None) -> "Trajectories":
         if reader.recognises(place):
             return reader.read(place, name, options)
     what = "is a directory with no log in it" if place.is_dir() else "is of no format that is known"
-    if place.is_dir() and any(below.is_symlink() for below in place.iterdir()):
-        what += "; links that lead out of it are not followed"
+    if place.is_dir():
+        from gipo_cli.data.places import inside
+
+        for below in sorted(place.iterdir()):
+            if below.is_symlink() and not below.is_dir():
+                inside(place, below)  # no reader has looked behind one that leads out: that may be why
     if place.suffix in (".hdf5", ".h5"):
         what = "is not an HDF5 file"  # by its first bytes, whatever its name
     raise DataError(

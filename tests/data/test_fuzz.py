@@ -262,7 +262,14 @@ def test_an_encoding_that_there_is_not_is_as_good_as_no_word(d4rl):
         assert read_text(file["metadata/policy"], "nonlinearity") is None
 
 
-@pytest.mark.parametrize("linked", ["first file", "data"])
+def test_an_observation_beyond_float32_is_refused_in_rllib_s_json(tmp_path):
+    batch = {"type": "SampleBatch", "obs": [[1e39], [0.0]], "actions": [0, 1], "rewards": [1.0, 1.0]}
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(batch))
+    assert refusal(path) == "LOG: line 1: 'obs' holds a number that is not finite in row 0."
+
+
+@pytest.mark.parametrize("linked", ["first file", "data", "meta.json"])
 def test_a_link_that_leaves_a_directory_is_not_even_looked_at(tmp_path, linked):
     outside, place = tmp_path / "outside", tmp_path / "log"
     outside.mkdir(), place.mkdir()
@@ -271,6 +278,7 @@ def test_a_link_that_leaves_a_directory_is_not_even_looked_at(tmp_path, linked):
         (place / "data").symlink_to(outside)
         assert "is a link that leads out of" in refusal(place)
         return
-    (outside / "a.json").write_text('{"type": "SampleBatch"}')
-    (place / "a.json").symlink_to(outside / "a.json")
-    assert refusal(place) == "LOG is a directory with no log in it; links that lead out of it are not followed."
+    name = "meta.json" if linked == "meta.json" else "a.json"
+    (outside / name).write_text('{"type": "SampleBatch", "_type": "tensordict"}')
+    (place / name).symlink_to(outside / name)
+    assert refusal(place) == f"LOG/{name} is a link that leaves LOG; nothing outside a dataset is read."

@@ -290,7 +290,8 @@ def _bound(space: dict[str, Any], side: str) -> np.ndarray | None:
     value = space.get(side)
     if not _is_vector(value):
         return None
-    return np.asarray(value, np.float64 if space.get("dtype") == "float64" else np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 is no bound
+        return np.asarray(value, np.float64 if space.get("dtype") == "float64" else np.float32)
 
 
 def _is_vector(value: object) -> bool:
