@@ -136,7 +136,7 @@ class ArrowFile:
 
 @contextmanager
 def open_arrow(path: Path) -> Iterator[ArrowFile]:
-    """Open a Parquet or Arrow file; one that stands in a directory goes through `refuse_leading_out` first.
+    """Open a Parquet or Arrow file; one that stands in a directory goes through `places.refuse_leading_out` first.
 
     Raises:
         DataError: it is missing or damaged.
@@ -159,28 +159,6 @@ def open_arrow(path: Path) -> Iterator[ArrowFile]:
         except DAMAGE as error:
             raise _damaged(path, error) from error
         yield file
-
-
-def refuse_leading_out(path: Path, root: Path) -> None:
-    """Refuse a symbolic link that leads out of a data set: it could reach any file of this machine.
-
-    A hub's cache keeps files beside its snapshots and links to them; that is inside.
-
-    Raises:
-        DataError: the file is elsewhere.
-    """
-    try:
-        home = root.resolve()
-        hubs = (above for above in home.parents if above.name.startswith(("datasets--", "models--")))
-        inside = next(hubs, home)
-        if path.resolve().is_relative_to(inside):
-            return
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be looked up ({error}).") from error
-    raise DataError(
-        f"{path} is a link that leads out of {root}, which is not followed.",
-        "A link can reach other files of this machine; store the data itself.",
-    )
 
 
 def _begins_as_parquet(path: Path) -> bool:

@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol, cast
 import h5py
 import numpy as np
 
-from gipo_cli.data.arrow_files import SUFFIXES, ArrowFile, open_arrow, refuse_leading_out
+from gipo_cli.data.arrow_files import SUFFIXES, ArrowFile, open_arrow
 from gipo_cli.data.hdf5 import attribute, column_of, member, open_safely, type_of
+from gipo_cli.data.places import refuse_leading_out
 from gipo_cli.data.trajectories import BLOCK
 from gipo_cli.errors import DataError, brief
 

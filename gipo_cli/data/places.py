@@ -11,8 +11,6 @@ MOST_FILES = 100_000
 def inside(directory: Path, file: Path) -> Path:
     """A file of a dataset, refused where a link leads it out of the dataset's directory.
 
-    A Hugging Face cache keeps files in blobs/ beside its snapshots/ and links to them; those are the dataset's own.
-
     Raises:
         DataError: it lies elsewhere, is missing, or is no file.
     """
@@ -20,13 +18,37 @@ def inside(directory: Path, file: Path) -> Path:
         real = file.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise DataError(f"{file} is missing, or a link that leads nowhere.") from error
-    home = directory.resolve()
-    blobs = [above.parent / "blobs" for above in (home, *home.parents) if above.name == "snapshots"]
-    if not any(real.is_relative_to(own) for own in (home, *blobs)):
+    if not _is_within(real, directory.resolve()):
         raise DataError(f"{file} is a link that leaves {directory}; nothing outside a dataset is read.")
     if not real.is_file():
         raise DataError(f"{file} is not a file.")
     return file
+
+
+def refuse_leading_out(path: Path, root: Path) -> None:
+    """Refuse what a link leads out of a dataset, be it a file, a directory or not there: it could be anything.
+
+    Raises:
+        DataError: it is elsewhere.
+    """
+    try:
+        if _is_within(path.resolve(), root.resolve()):
+            return
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path} cannot be looked up ({error}).") from error
+    raise DataError(
+        f"{path} is a link that leads out of {root}, which is not followed.",
+        "A link can reach other files of this machine; store the data itself.",
+    )
+
+
+def _is_within(real: Path, home: Path) -> bool:
+    """Whether a place is a dataset's own.
+
+    A Hugging Face cache keeps files in blobs/ beside its snapshots/ and links to them; those are.
+    """
+    blobs = [above.parent / "blobs" for above in (home, *home.parents) if above.name == "snapshots"]
+    return any(real.is_relative_to(own) for own in (home, *blobs))
 
 
 def files_of(place: Path, suffixes: Iterable[str]) -> list[Path]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from gipo_cli.data.arrow_files import open_arrow, refuse_leading_out
+from gipo_cli.data.arrow_files import open_arrow
 from gipo_cli.data.cache import filled
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.log_probs import log_prob_key, what_there_is
 from gipo_cli.data.options import ReadOptions
+from gipo_cli.data.places import refuse_leading_out
 from gipo_cli.data.readers import Reader
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError

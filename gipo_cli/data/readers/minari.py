@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from gipo_cli.data.arrow_files import refuse_leading_out
 from gipo_cli.data.behaviour_file import NAME as POLICY_FILE
 from gipo_cli.data.behaviour_file import behaviour_weights
 from gipo_cli.data.log_probs import convention_of, log_prob_key, what_there_is
 from gipo_cli.data.minari_episodes import Episodes, flags, observed_keys, outlined
 from gipo_cli.data.minari_storages import DATA_FILE, Storage, open_storage, storage_of
 from gipo_cli.data.options import ReadOptions
+from gipo_cli.data.places import refuse_leading_out
 from gipo_cli.data.readers import Reader
 from gipo_cli.data.trajectories import ActionSpace, Origin, Trajectories
 from gipo_cli.errors import DataError, SettingError
