@@ -23,6 +23,7 @@ TEMPERATURES = np.geomspace(0.2, 5, 41)
 REFINEMENTS = 3
 UNCHANGED = 1.2  # temperatures nearer to 1 than this factor are not told from it where beta is only cloned
 EXPLAINED = 0.95  # share of the values' variance that a density fitted to them must explain to say what they are
+LIKELIER = 0.02  # nats a step that another temperature has to make the actions likelier; masked choices: 0.011
 SEVERAL_POLICIES = 0.1  # nats a step by which the age of the policy predicts the actions
 
 EFFECT = "every importance ratio is wrong, and with it every weight, every bound and every verdict."
@@ -46,7 +47,7 @@ def _findings(log: Trajectories) -> list[Finding]:
             return []
         judge: Judge = KnownPolicy(_policy_of(log, sample), sample)
     else:
-        if len(sample.values) < FEWEST_ROWS or sample.episode[-1] + 1 < FEWEST_EPISODES:
+        if sample.usable.sum() < FEWEST_ROWS or sample.episode[-1] + 1 < FEWEST_EPISODES:
             return [] if log.log_probs_origin == "estimated" else [_too_few(log)]
         judge = Clone(log, sample)
     if log.log_probs_origin == "estimated":
@@ -80,6 +81,8 @@ def diagnose(judge: Judge, sample: Sample) -> list[Finding]:
             return found or [_verified(judge, as_it_is)]
     if np.ptp(sample.values) == 0:
         return [_constant(float(values[0]), as_it_is)]
+    if not as_it_is.decided:
+        return found or [_undecided(judge, values)]
     return [*found, _of_no_table(judge, values, as_it_is)]
 
 
@@ -218,13 +221,16 @@ def _of_fitted_density(judge: Judge, values: np.ndarray) -> Finding | None:
     temperature = 1 / float(max(likeliest * np.geomspace(1 / step, step, 21), key=likelihood))
     if likeliest in (TEMPERATURES[0], TEMPERATURES[-1]):
         gap = float(judge.reference.log_prob()[rows].mean()) - likelihood(1.0)
+        if gap < SEVERAL_POLICIES:
+            return None  # where the policy draws alike among some choices, any temperature is as likely
         return Finding(
             "other-policy", "error", gap,
             f"the log-probs are those of a policy, but not of the one that drew the actions: a clone of that one makes "
             f"them {gap:.2f} nats a step likelier.",
             EFFECT, hint="Another policy's column, or a --behaviour that did not act?",
         )  # fmt: skip
-    return None if 1 / UNCHANGED < temperature < UNCHANGED else _at_temperature(judge, temperature)
+    gain = likelihood(1 / temperature) - likelihood(1.0)
+    return None if 1 / UNCHANGED < temperature < UNCHANGED or gain < LIKELIER else _at_temperature(judge, temperature)
 
 
 def _at_temperature(judge: Judge, temperature: float) -> Finding:
@@ -244,6 +250,17 @@ def _verified(judge: Judge, fit: Fit) -> Finding:
     return Finding(
         "log-probs", "ok", ratio, f"the mean ratio of a clone to the log-probs is {ratio:.3f} at worst, 1 within noise."
     )
+
+
+def _undecided(judge: Judge, values: np.ndarray) -> Finding:
+    assert isinstance(judge, Clone)
+    rows = judge.held_out & judge.sample.usable & np.isfinite(values)
+    gap = float((values - judge.reference.log_prob())[rows].mean())
+    return Finding(
+        "log-probs", "ok", gap,
+        f"a clone misses the policy by {gap:.2g} nats a step if the log-probs are right: too far to verify them.",
+        hint="The policy itself would: --behaviour POLICY.safetensors",
+    )  # fmt: skip
 
 
 def _several_policies(judge: Judge) -> list[Finding]:

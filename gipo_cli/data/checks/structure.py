@@ -13,6 +13,8 @@ SATURATED = 1 - 1e-6  # |a| beyond this has lost its pre-squash value in float32
 MOST_CHOICES = 2**20  # a policy has a row of weights for each; a damaged header can claim 10^15
 # A density over real numbers hardly ever gives two actions the same value to the last bit.
 MOST_AT_ONE_VALUE = 0.005
+# Log-probs of few bits (float16) share values too, but then with those beside them.
+NEIGHBOURS, STANDS_OUT = 4, 5
 MOST_AT_BOUNDS = 0.001  # share of steps with such an action that a Gaussian does not reach by chance
 SAME_LENGTH = 0.9  # share of terminated episodes with one length that looks like a limit
 ENOUGH_EPISODES = 5
@@ -147,8 +149,9 @@ def _placeholders(log: Trajectories) -> Iterator[Finding]:
     if log.log_probs_origin == "none" or log.action_space.is_discrete or np.ptp(values) == 0:
         return
     found, counts = np.unique(values[: 16 * BLOCK], return_counts=True)
-    share = counts.max() / counts.sum()
-    if share > MOST_AT_ONE_VALUE and counts.max() > 2:
+    share, most = counts.max() / counts.sum(), int(counts.argmax())
+    around = np.delete(counts[max(0, most - NEIGHBOURS) : most + NEIGHBOURS + 1], min(most, NEIGHBOURS))
+    if share > MOST_AT_ONE_VALUE and counts.max() > 2 and counts.max() > STANDS_OUT * around.mean():
         value = float(found[counts.argmax()])
         if abs(value - uniform_log_prob(log)) < 1e-3:
             return  # the steps of an agent that began with random actions
@@ -197,7 +200,9 @@ def _duplicates(log: Trajectories) -> Iterator[Finding]:
 def duplicate_episodes(log: Trajectories) -> np.ndarray:
     """Which episodes repeat an earlier one, [E]; of real-valued observations, since small worlds repeat by nature."""
     none = np.zeros(log.episodes, bool)
-    if log.observations.dtype.kind != "f" or log.episodes < 2:
+    if log.observations.dtype.kind != "f" or log.episodes < 2 or log.episode_lengths.max() == 1:
+        return none
+    if all(np.array_equal(block, np.rint(block)) for _, block in _blocks(log.observations)):
         return none
     # An episode is looked at twice only where its length, first observation and rewards occur again.
     starts = log.episode_starts[:-1]
