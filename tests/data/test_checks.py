@@ -117,6 +117,30 @@ def test_steps_of_an_agent_that_began_with_random_actions_are_no_placeholders():
     assert check_structure(replace(hopper, behaviour_log_probs=values)) == []
 
 
+def test_log_probs_of_few_bits_are_no_placeholders():
+    noise = np.random.default_rng(0).standard_normal(15_000)
+    hopper = catalog.load("hopper-medium")
+    half = (-0.5 * noise**2 - 0.4).astype(np.float16)  # one dimension of a fixed width: 2 % share the largest value
+    columns = {name: column[:15_000] for name, column in hopper.columns().items()}
+    short = replace(hopper, **columns | {"behaviour_log_probs": half})
+    assert "placeholder-log-probs" not in [f.name for f in check_structure(short)]
+    half[::50] = 0
+    assert "placeholder-log-probs" in [f.name for f in check_structure(replace(short, behaviour_log_probs=half))]
+
+
+@pytest.mark.parametrize("world", ["one step an episode", "one-hot states"])
+def test_episodes_of_a_small_world_repeat_by_nature(log, world):
+    steps = 1 if world == "one step an episode" else 4
+    observations = np.tile(np.eye(2, dtype=np.float32)[[0, 0, 1, 1]] + (0.5 if steps == 1 else 0), (20, 1))
+    n = len(observations)
+    ends = np.arange(n) % steps == steps - 1
+    columns = {"observations": observations, "actions": np.arange(n) % 2, "rewards": np.ones(n), "truncated": ends,
+               "behaviour_log_probs": np.full(n, -np.log(2)), "terminated": np.zeros(n, bool)}  # fmt: skip
+    small = replace(log, **columns, episode_starts=np.arange(0, n + 1, steps), behaviour_weights=None,
+                    final_observations=observations[: n // steps])  # fmt: skip
+    assert names(small) == []
+
+
 def test_a_refusal_says_what_is_wrong_what_it_would_do_and_what_mends_it(gipo, cartpole_log, tmp_path):
     path = spoil(cartpole_log, tmp_path, lambda x: x / np.log(10))
     outcome = gipo("train", "--dataset", path, "--out", tmp_path / "run")

@@ -9,6 +9,7 @@ import pytest
 
 from gipo_cli.data import catalog, repairs
 from gipo_cli.data.checks import check
+from gipo_cli.data.log_prob_errors import log_jacobian
 from gipo_cli.data.trajectories import ActionSpace, Trajectories
 
 STUDY = Path(__file__).parents[2] / "examples" / "studies" / "spoiled_logs.py"
@@ -94,6 +95,69 @@ def test_a_gaussian_without_its_policy_is_judged_by_a_clone(name):
     spoil, expected = study.SPOILAGES[name]
     log = gaussian()
     assert [found[0] for found in study.reported(spoil(log, log))] == expected
+
+
+@pytest.mark.parametrize("std", [1e-3, 50.0])
+def test_a_very_narrow_or_wide_policy_raises_nothing(std):
+    log = gaussian(std=std)
+    assert study.reported(log) == []
+    assert [found[0] for found in study.reported(study.SPOILAGES["sign flipped"][0](log, log))] == ["sign-flipped"]
+
+
+def test_a_small_log_of_many_dimensions_raises_nothing():
+    rng = np.random.default_rng(1)
+    n, size = 1600, 8
+    small = gaussian(episodes=16, steps=100)
+    noise = rng.standard_normal((n, size))
+    observations = rng.standard_normal((n, 4)).astype(np.float32)
+    actions = observations @ rng.standard_normal((4, size)) + 0.3 * noise
+    values = (-0.5 * noise**2 - np.log(0.3) - 0.5 * np.log(2 * np.pi)).sum(1)
+    space = ActionSpace((size,), np.full(size, -9, np.float32), np.full(size, 9, np.float32))
+    log = replace(small, observations=observations, actions=actions.astype(np.float32), behaviour_log_probs=values,
+                  final_observations=np.zeros((16, 4), np.float32), action_space=space)  # fmt: skip
+    assert study.reported(log) == []
+
+
+def masked(choices=8, steps=12_000, seed=0):
+    """Uniform over the choices that the state allows, as a recorder's random policy under an action mask draws."""
+    rng = np.random.default_rng(seed)
+    allowed = rng.random((steps, choices)) < 0.6
+    allowed[:, 0] = True
+    action = (allowed * rng.random((steps, choices))).argmax(1)
+    ends = np.arange(steps) % 100 == 99
+    return Trajectories(
+        name="masked", source="memory", observations=allowed.astype(np.float32), actions=action,
+        rewards=rng.standard_normal(steps), behaviour_log_probs=-np.log(allowed.sum(1)),
+        terminated=np.zeros(steps, bool), truncated=ends, convention="categorical",
+        action_space=ActionSpace((), n=choices),
+        final_observations=np.zeros((steps // 100, choices), np.float32), episode_starts=np.arange(0, steps + 1, 100),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["nothing", "probabilities", "base 2", "sign flipped"])
+def test_choices_that_are_never_made_do_not_pass_for_wrong_log_probs(name):
+    spoil, expected = study.SPOILAGES[name]
+    log = masked()
+    assert [found[0] for found in study.reported(spoil(log, log))] == expected
+
+
+def test_states_that_change_along_a_log_are_not_several_policies():
+    still = gaussian(std=0.05)
+    drifting = still.observations + np.linspace(-2, 2, still.transitions, dtype=np.float32)[:, None] * [1, 1, 0]
+    actions = still.actions + 0.6 * (drifting - still.observations)[:, :2]
+    log = replace(still, observations=drifting.astype(np.float32), actions=actions.astype(np.float32))
+    assert study.reported(log) == []
+    # A policy that changes, in states that do not:
+    later = np.linspace(0, 1, still.transitions, dtype=np.float32)[:, None]
+    assert [name for name, *_ in study.reported(replace(still, actions=still.actions + later))] == ["several-policies"]
+
+
+def test_a_squashed_policy_that_is_nearly_always_at_its_bounds_raises_no_error():
+    drawn = gaussian()
+    u = drawn.actions.astype(np.float64) * 40
+    values = drawn.behaviour_log_probs - 2 * np.log(40) - log_jacobian(u)
+    log = replace(drawn, convention="tanh_gaussian", actions=np.tanh(u).astype(np.float32), behaviour_log_probs=values)
+    assert [severity for _, severity, _ in study.reported(log)] == ["warning"]  # saturated-actions
 
 
 def test_clipped_actions_are_told_from_a_gaussian_that_stays_inside():

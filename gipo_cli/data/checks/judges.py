@@ -30,8 +30,8 @@ FEW_ROWS = 0.3  # share of rows carrying a mean, below which it is too low by na
 LOW_BY = 0.3  # nats for each factor e below that share
 HIGH_BY = 0.8  # nats that noise may take a mean above 1, however large its standard error says it is
 HANDFUL, HIGH_BY_HANDFUL = 10, 3.0  # a mean carried by fewer rows is chance: by Markov, above e^3 once in 20 times
-# Hill's index of the largest tenth of the ratios. Measured: 1.0 to 1.3 where right log-probs of a very narrow policy gave
-# means of e^-2 to e^-9, its clone being many times wider; below 0.8 wherever wrong ones are told by too low a mean alone.
+# Hill's index of the largest tenth of the ratios. Measured: 1.0 to 1.3 where right log-probs of a very narrow policy
+# gave means of e^-2 to e^-9, its clone being many times wider; below 0.8 where only too low a mean tells wrong ones.
 HEAVY_TAIL, TAIL = 0.8, 0.1
 CONTINUOUS_TESTS, DISCRETE_TESTS = (0.5, 0.7, 1.0), (0.5, 1.0, 2.0, 1e9)
 SAME_SPREAD = 0.05  # nats of entropy between states below which the policy draws alike everywhere

@@ -4,11 +4,13 @@ A judge (`judges.py`) says whether values may be the log-probs. Each undoing of 
 the one after which the judge is content names the mistake, and is its repair.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from gipo_cli.data.checks.judges import MOSTLY_CLOSE, SLACK, Clone, Fit, Judge, KnownPolicy
-from gipo_cli.data.checks.reference import Reference, at_another_age, fitted_to_values
+from gipo_cli.data.checks.reference import Reference, at_another_age, clone_of, fitted_to_values
 from gipo_cli.data.checks.sample import Sample, draw
 from gipo_cli.data.findings import Finding
 from gipo_cli.data.log_prob_errors import LOG_PROB_ERRORS, LogProbError, uniform_log_prob
@@ -16,6 +18,7 @@ from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError
 
 ROWS = 50_000
+MOST_NUMBERS = 2**26  # of observations in memory, 256 MiB: fewer rows where each is a picture
 FEWEST_ROWS, FEWEST_EPISODES = 1500, 15  # fewer cannot tell a mistake from noise
 SHIFTS = ("late-by-one-step", "early-by-one-step")
 SHIFT_MARGIN = 0.1  # of rank correlation, by which a neighbouring row has to fit better
@@ -41,7 +44,8 @@ def check_log_probs(log: Trajectories) -> list[Finding]:
 
 
 def _findings(log: Trajectories) -> list[Finding]:
-    sample = draw(log, ROWS)
+    size = log.observations[0].size
+    sample = draw(log, min(ROWS, max(FEWEST_ROWS, MOST_NUMBERS // size)))
     if log.behaviour_weights is not None and log.log_probs_origin == "recorded":
         if not sample.usable.any():
             return []
@@ -51,10 +55,10 @@ def _findings(log: Trajectories) -> list[Finding]:
             return [] if log.log_probs_origin == "estimated" else [_too_few(log)]
         judge = Clone(log, sample)
     if log.log_probs_origin == "estimated":
-        return _several_policies(judge) if log.policy_versions is None else []
+        return _several_policies(log, judge) if log.policy_versions is None else []
     found = diagnose(judge, sample)
     if isinstance(judge, Clone) and log.policy_versions is None and not any(f.severity == "error" for f in found):
-        found += _several_policies(judge)
+        found += _several_policies(log, judge)
     return found
 
 
@@ -263,19 +267,17 @@ def _undecided(judge: Judge, values: np.ndarray) -> Finding:
     )  # fmt: skip
 
 
-def _several_policies(judge: Judge) -> list[Finding]:
-    """Whether the policy changed along the log: its age then predicts actions that the clone has not seen."""
-    if not isinstance(judge, Clone):
+def _several_policies(log: Trajectories, judge: Judge) -> list[Finding]:
+    """Whether the policy changed along the log: its age then predicts actions that the clone has not seen.
+
+    A clone asked at another age is at a loss too where the states changed along the log and the policy did not, so one
+    that was never told the age has the last word.
+    """
+    if not isinstance(judge, Clone) or not _gain(judge, at_another_age(judge.reference)):
         return []
-    sample, rows = judge.sample, judge.held_out & judge.sample.usable
-    other = at_another_age(judge.reference).log_prob()
-    gain = (judge.reference.log_prob() - other)[rows]
-    episode = sample.episode[rows]
-    sums, counts = np.bincount(episode, gain), np.bincount(episode)
-    means = sums[counts > 0] / counts[counts > 0]
-    error = float(means.std() / len(means) ** 0.5)
-    nats = float(gain.mean())
-    if nats - 3 * error < SEVERAL_POLICIES:
+    ageless, _ = clone_of(log, replace(judge.sample, age=np.zeros(len(judge.sample.age))))
+    nats = _gain(judge, ageless)
+    if not nats:
         return []
     return [Finding(
         "several-policies", "warning", nats,
@@ -283,6 +285,16 @@ def _several_policies(judge: Judge) -> list[Finding]:
         "a clone of 'the' behaviour policy is a mixture; ratios stay exact, since every step has its own log-prob.",
         hint="Store the policy's version of each step (infos/policy_versions) where it is known.",
     )]  # fmt: skip
+
+
+def _gain(judge: Clone, other: Reference) -> float:
+    """Nats a step by which the clone foretells actions better than another; 0 where that is little, or may be noise."""
+    rows = judge.held_out & judge.sample.usable
+    gain, episode = (judge.reference.log_prob() - other.log_prob())[rows], judge.sample.episode[rows]
+    sums, counts = np.bincount(episode, gain), np.bincount(episode)
+    means = sums[counts > 0] / counts[counts > 0]
+    nats = float(gain.mean())
+    return nats if nats - 3 * float(means.std() / len(means) ** 0.5) >= SEVERAL_POLICIES else 0.0
 
 
 def _mistake(error: LogProbError, as_it_is: Fit) -> Finding:

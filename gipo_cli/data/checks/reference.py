@@ -20,6 +20,7 @@ from gipo_cli.policies.policy import Policy, PolicySpec
 CLONE_STEPS, CLONE_BATCH, CLONE_LEARNING_RATE, CLONE_WIDTH = 2000, 512, 1e-3, 128
 # Over 1,280 rows of 8 dimensions, 800 passes made the mean ratio of right log-probs e^-8; 100 make it 1 within noise.
 FEWEST_STEPS, MOST_PASSES = 200, 100
+MOST_FEATURES = 1024
 HELD_OUT = 5  # one episode in so many is for the test alone
 LIKELY = 0.1  # of the likeliest choice's probability, from which on a clone does not take one for impossible
 STANDARDISED_LIMIT = 10.0
@@ -46,9 +47,7 @@ class Reference:
             return distributions.categorical_log_prob(self.logits / temperature, self.action).numpy()
         log_std = self.log_std + math.log(temperature)
         density = (
-            distributions.gaussian_log_prob
-            if self.sample.pre_squash is None
-            else distributions.tanh_gaussian_log_prob
+            distributions.gaussian_log_prob if self.sample.pre_squash is None else distributions.tanh_gaussian_log_prob
         )
         return density(self.mean, log_std, self.action.double()).numpy()
 
@@ -94,7 +93,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Units:
-    """Middle and size of the actions (before squashing), in which a clone sees them: nothing it fits is tiny or huge."""
+    """Middle and size of the actions (before squashing), by which a clone sees none that is tiny or huge."""
 
     middle: Tensor  # [A] float64
     scale: Tensor  # [A] float64
@@ -115,7 +114,7 @@ def clone_of(log: Trajectories, sample: Sample) -> tuple[Reference, np.ndarray]:
     It sees the age of the policy beside the observation: in a log of many policies each row has its own.
     """
     held_out = sample.episode % HELD_OUT == HELD_OUT - 1
-    features = np.concatenate([sample.observations, _waves(sample.age)], 1).astype(np.float32)
+    features = _features(sample, sample.age)
     spec = PolicySpec(
         distribution="categorical" if log.action_space.is_discrete else "gaussian",
         observation_size=features.shape[1],
@@ -177,9 +176,7 @@ def _raise(policy: Policy, objective: Callable[[Policy, Tensor], Tensor], rows: 
 
     # A clone that has seen every row hundreds of times is far too sure of them, and misses those it has not seen.
     steps = min(CLONE_STEPS, max(FEWEST_STEPS, MOST_PASSES * len(rows) // CLONE_BATCH))
-    for _ in ascend(
-        policy, objective, batch, steps=steps, learning_rate=CLONE_LEARNING_RATE, max_gradient_norm=1
-    ):
+    for _ in ascend(policy, objective, batch, steps=steps, learning_rate=CLONE_LEARNING_RATE, max_gradient_norm=1):
         pass
 
 
@@ -187,8 +184,16 @@ def at_another_age(reference: Reference) -> Reference:
     """The same clone asked as if every row were half a log younger or older."""
     sample = reference.sample
     moved = np.where(sample.age > 0, sample.age - 1, sample.age + 1)
-    features = np.concatenate([sample.observations, _waves(moved)], 1).astype(np.float32)
+    features = _features(sample, moved)
     return Reference(reference.policy, features, sample, reference.units)
+
+
+def _features(sample: Sample, age: np.ndarray) -> np.ndarray:
+    # Of a picture, every so many points: the identity holds whatever a clone sees.
+    observations = sample.observations
+    return np.concatenate([observations[:, :: -(-observations.shape[1] // MOST_FEATURES)], _waves(age)], 1).astype(
+        np.float32
+    )
 
 
 def _waves(age: np.ndarray) -> np.ndarray:
