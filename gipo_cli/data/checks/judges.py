@@ -103,6 +103,8 @@ class Clone:
             self.reference.flattened(t) if t > 1 else self.reference.log_prob(t) - self.reference.log_mass(t)
             for t in temperatures
         ]
+        # float32 tells 2^24 actions apart in each dimension; no policy is narrower than that.
+        self._widest_gap = 24 * np.log(2) * (1 if self.discrete else sample.actions.shape[-1])
         self.parts = _parts(self.reference.spread(), self.held_out)
 
     def fit(self, values: np.ndarray) -> Fit:
@@ -114,7 +116,12 @@ class Clone:
         score = float(np.mean([abs(ratio.log_mean) + ratio.standard_error for ratio in ratios]))
         well, perhaps, hardly = (all(ratio.may_be_one(errors) for ratio in ratios) for errors in (1, 3, 5))
         decided = any(not ratio.may_be_one(5) and not ratio.undecided() for ratio in ratios)
-        return Fit(well, perhaps, hardly, worst, score, decided or perhaps)
+        return Fit(well, perhaps, hardly, worst, score, decided or perhaps or self.gap(values) > self._widest_gap)
+
+    def gap(self, values: np.ndarray) -> float:
+        """Nats a step by which the clone misses the policy, if the values are its log-probs."""
+        rows = self.held_out & self.sample.usable & np.isfinite(values)
+        return float((values - self.reference.log_prob())[rows].mean()) if rows.any() else np.inf
 
     def mean_ratios(self, values: np.ndarray) -> "list[MeanRatio]":
         """The mean of q / beta over held-out rows, for each density and part of the states."""

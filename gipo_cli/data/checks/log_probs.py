@@ -258,8 +258,7 @@ def _verified(judge: Judge, fit: Fit) -> Finding:
 
 def _undecided(judge: Judge, values: np.ndarray) -> Finding:
     assert isinstance(judge, Clone)
-    rows = judge.held_out & judge.sample.usable & np.isfinite(values)
-    gap = float((values - judge.reference.log_prob())[rows].mean())
+    gap = judge.gap(values)
     return Finding(
         "log-probs", "ok", gap,
         f"a clone misses the policy by {gap:.2g} nats a step if the log-probs are right: too far to verify them.",
