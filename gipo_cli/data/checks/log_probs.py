@@ -219,12 +219,14 @@ def _of_fitted_density(judge: Judge, values: np.ndarray) -> Finding | None:
         return None
 
     def likelihood(temperature: float) -> float:
-        return float(fitted.log_prob(temperature)[rows].mean())
+        # Among the actions that can be compared: a wider policy would have drawn more of those that were left out.
+        return float((fitted.log_prob(temperature) - fitted.log_mass(temperature))[rows].mean())
 
     likeliest, step = max(TEMPERATURES, key=likelihood), TEMPERATURES[1] / TEMPERATURES[0]
     temperature = 1 / float(max(likeliest * np.geomspace(1 / step, step, 21), key=likelihood))
     if likeliest in (TEMPERATURES[0], TEMPERATURES[-1]):
-        gap = float(judge.reference.log_prob()[rows].mean()) - likelihood(1.0)
+        plain = judge.reference.log_prob() - judge.reference.log_mass(1.0)
+        gap = float(plain[rows].mean()) - likelihood(1.0)
         if gap < SEVERAL_POLICIES:
             return None  # where the policy draws alike among some choices, any temperature is as likely
         return Finding(
