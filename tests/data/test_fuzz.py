@@ -269,6 +269,14 @@ def test_an_observation_beyond_float32_is_refused_in_rllib_s_json(tmp_path):
     assert refusal(path) == "LOG: line 1: 'obs' holds a number that is not finite in row 0."
 
 
+def test_an_action_whose_square_overflows_is_refused_in_rllib_s_json(tmp_path):
+    path = tmp_path / "log.json"
+    batch = {"type": "SampleBatch", "obs": [[1.0], [0.0]], "actions": [[1e200], [0.5]], "rewards": [1.0, 1.0],
+             "action_logp": [-1.0, -2.0], "action_dist_inputs": [[0.0, 0.0], [0.0, 0.0]]}  # fmt: skip
+    path.write_text(json.dumps(batch))
+    assert "'actions' holds a number beyond 3.4e+38 in row 0" in refusal(path)
+
+
 @pytest.mark.parametrize("linked", ["first file", "data", "meta.json"])
 def test_a_link_that_leaves_a_directory_is_not_even_looked_at(tmp_path, linked):
     outside, place = tmp_path / "outside", tmp_path / "log"

@@ -185,7 +185,7 @@ def _density(actions: np.ndarray, inputs: np.ndarray | None, log_probs: np.ndarr
         return None
     mean, log_std = np.split(inputs[:COMPARED_ROWS].astype(np.float64), 2, axis=1)
     recorded = log_probs[:COMPARED_ROWS].reshape(len(actions), -1).sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         squashed = gaussian_log_probs(mean, log_std, np.arctanh(actions)) - np.log1p(-(actions**2)).sum(1)
     candidates = {"gaussian": gaussian_log_probs(mean, log_std, actions), "tanh_gaussian": squashed}
     # RLlib clips what it squashes; such rows differ, and the median does not see them.
