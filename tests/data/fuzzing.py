@@ -341,6 +341,8 @@ def fuzz(arguments: argparse.Namespace, seeds: Path, scratch: Path) -> list[dict
         for job in running:
             for report in job.take() if job.read in ready else job.overdue():
                 reports.append(report)
+                if len(reports) % 10_000 == 0:
+                    print(f"{len(reports):,} files after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
                 if "what" in report:
                     key = report["outcome"] + report["what"].split(":")[0]
                     kinds[key] += 1
