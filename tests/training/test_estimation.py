@@ -117,6 +117,5 @@ def test_a_policy_that_did_not_act_is_found_out(bare, cartpole_policy, tmp_path)
     with torch.no_grad():
         policy.last_fc.weight.neg_()  # leans the wrong way
     save_policy(policy, tmp_path / "wrong.safetensors")
-    # With more steps a density can be fitted to the values, and they are called another policy's.
-    with pytest.raises(DataError, match="where it has to be 1"):
+    with pytest.raises(DataError, match="but not of the one that drew the actions"):
         open_log(str(bare), LogOptions(behaviour=str(tmp_path / "wrong.safetensors")))

@@ -87,6 +87,9 @@ def diagnose(judge: Judge, sample: Sample) -> list[Finding]:
         return [_constant(float(values[0]), as_it_is)]
     if not as_it_is.decided:
         return found or [_undecided(judge, values)]
+    open_to_doubt = [(fit.score, error) for fit, error in undone if not fit.decided]
+    if open_to_doubt:  # the values are wrong for certain, and after this undoing they may be right
+        return [*found, _mistake(min(open_to_doubt, key=lambda pair: pair[0])[1], as_it_is)]
     return [*found, _of_no_table(judge, values, as_it_is)]
 
 
