@@ -206,6 +206,8 @@ def spoil_zip(content: bytes, rng: Rng, suffix: str = "") -> bytes:
             members = {info.filename: (info.compress_type, file.read(info)) for info in file.infolist()}
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, RuntimeError, zlib.error):
         return flip_bits(content, rng)
+    if not members:
+        return flip_bits(content, rng)
     name = list(members)[int(rng.integers(len(members)))]
     kind, member = members[name]
     kind_of = rng.integers(8)
