@@ -9,6 +9,7 @@ import pytest
 
 from gipo_cli.data import catalog, repairs
 from gipo_cli.data.checks import check
+from gipo_cli.data.checks.sample import draw
 from gipo_cli.data.log_prob_errors import log_jacobian
 from gipo_cli.data.trajectories import ActionSpace, Trajectories
 
@@ -150,6 +151,13 @@ def test_states_that_change_along_a_log_are_not_several_policies():
     # A policy that changes, in states that do not:
     later = np.linspace(0, 1, still.transitions, dtype=np.float32)[:, None]
     assert [name for name, *_ in study.reported(replace(still, actions=still.actions + later))] == ["several-policies"]
+
+
+def test_few_long_episodes_are_enough_to_judge():
+    log = gaussian(episodes=20, steps=200)
+    sample = draw(log, 1000, episodes=15)
+    assert (sample.episode[-1] + 1, len(sample.values)) == (15, 3000)
+    assert len(draw(log, 300, episodes=15).values) == 1400  # no more than five times the rows
 
 
 def test_a_squashed_policy_that_is_nearly_always_at_its_bounds_raises_no_error():

@@ -45,7 +45,7 @@ def check_log_probs(log: Trajectories) -> list[Finding]:
 
 def _findings(log: Trajectories) -> list[Finding]:
     size = log.observations[0].size
-    sample = draw(log, min(ROWS, max(FEWEST_ROWS, MOST_NUMBERS // size)))
+    sample = draw(log, min(ROWS, max(FEWEST_ROWS, MOST_NUMBERS // size)), FEWEST_EPISODES)
     if log.behaviour_weights is not None and log.log_probs_origin == "recorded":
         if not sample.usable.any():
             return []

@@ -9,6 +9,7 @@ from gipo_cli.data.trajectories import Trajectories
 
 # An action nearer to a bound than this has a pre-squash value that float32 knows too badly to compare densities.
 LARGEST_UNSQUASHED = 0.999
+LONGEST = 5
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,16 @@ class Sample:
     age: np.ndarray  # [n] in [-1, 1]: the policy's version, or the place in the log where there is none
 
 
-def draw(log: Trajectories, rows: int) -> Sample:
-    """Whole episodes spread evenly over the log, until they have at least so many rows (or all of them)."""
+def draw(log: Trajectories, rows: int, episodes: int = 1) -> Sample:
+    """Whole episodes spread evenly over the log, until they have at least so many rows (or all of them).
+
+    Long ones go on until there are so many, but not beyond `LONGEST` times the rows.
+    """
     lengths, starts = log.episode_lengths, log.episode_starts.tolist()
     order = np.argsort(np.arange(log.episodes) * 0.6180339887498949 % 1)  # every stretch of it is spread evenly
-    count = int(np.searchsorted(np.cumsum(lengths[order]), rows)) + 1
+    drawn = np.cumsum(lengths[order])
+    enough = int(np.searchsorted(drawn, rows)) + 1
+    count = max(enough, min(episodes, int(np.searchsorted(drawn, LONGEST * rows, "right"))))
     chosen = np.sort(order[:count])
     index = np.concatenate([np.arange(starts[e], starts[e + 1]) for e in chosen.tolist()])
     episode = np.repeat(np.arange(len(chosen)), lengths[chosen])
