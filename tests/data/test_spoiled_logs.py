@@ -105,6 +105,17 @@ def test_a_very_narrow_or_wide_policy_raises_nothing(std):
     assert [found[0] for found in study.reported(study.SPOILAGES["sign flipped"][0](log, log))] == ["sign-flipped"]
 
 
+def test_a_policy_of_one_narrow_width_raises_nothing():
+    log = gaussian(episodes=150, steps=100)
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((log.transitions, 1))
+    actions = np.tanh(log.observations @ rng.standard_normal((3, 1))) + 0.01 * noise
+    space = ActionSpace((1,), np.full(1, -2, np.float32), np.full(1, 2, np.float32))
+    values = (-0.5 * noise**2 - np.log(0.01) - 0.5 * np.log(2 * np.pi))[:, 0]
+    narrow = replace(log, actions=actions.astype(np.float32), behaviour_log_probs=values, action_space=space)
+    assert study.reported(narrow) == []
+
+
 def test_a_small_log_of_many_dimensions_raises_nothing():
     rng = np.random.default_rng(1)
     n, size = 1600, 8

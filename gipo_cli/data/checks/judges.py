@@ -46,6 +46,7 @@ class Fit:
     hardly: bool
     distance: float  # of what is farthest off
     score: float  # of all together, noise included; the lower, the better
+    too_high: bool = True  # whether a mean is above 1, which no clone however bad makes of right log-probs
     decided: bool = True  # not so where what is off may be off for rows that carry a mean and were not among those seen
 
 
@@ -116,7 +117,16 @@ class Clone:
         score = float(np.mean([abs(ratio.log_mean) + ratio.standard_error for ratio in ratios]))
         well, perhaps, hardly = (all(ratio.may_be_one(errors) for ratio in ratios) for errors in (1, 3, 5))
         decided = any(not ratio.may_be_one(5) and not ratio.undecided() for ratio in ratios)
-        return Fit(well, perhaps, hardly, worst, score, decided or perhaps or bool(self.gap(values) > self._widest_gap))
+        too_high = any(ratio.log_mean > 0 and not ratio.may_be_one(3) for ratio in ratios)
+        return Fit(
+            well,
+            perhaps,
+            hardly,
+            worst,
+            score,
+            too_high,
+            decided or perhaps or bool(self.gap(values) > self._widest_gap),
+        )
 
     def gap(self, values: np.ndarray) -> float:
         """Nats a step by which the clone misses the policy, if the values are its log-probs."""
