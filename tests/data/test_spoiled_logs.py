@@ -105,14 +105,16 @@ def test_a_very_narrow_or_wide_policy_raises_nothing(std):
     assert [found[0] for found in study.reported(study.SPOILAGES["sign flipped"][0](log, log))] == ["sign-flipped"]
 
 
-def test_a_policy_of_one_narrow_width_raises_nothing():
-    log = gaussian(episodes=150, steps=100)
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal((log.transitions, 1))
-    actions = np.tanh(log.observations @ rng.standard_normal((3, 1))) + 0.01 * noise
-    space = ActionSpace((1,), np.full(1, -2, np.float32), np.full(1, 2, np.float32))
-    values = (-0.5 * noise**2 - np.log(0.01) - 0.5 * np.log(2 * np.pi))[:, 0]
-    narrow = replace(log, actions=actions.astype(np.float32), behaviour_log_probs=values, action_space=space)
+def test_no_undoing_that_makes_it_worse_names_the_log_probs_of_a_narrow_policy():
+    rng = np.random.default_rng(6)
+    drawn = gaussian(steps=200)
+    mean = np.tanh(drawn.observations @ rng.standard_normal((3, 32))) @ rng.standard_normal((32, 1)) / 4
+    noise = rng.standard_normal(mean.shape)
+    values = (-0.5 * noise**2 - np.log(0.01) - 0.5 * np.log(2 * np.pi)).sum(1)
+    space = ActionSpace((1,), np.full(1, -9, np.float32), np.full(1, 9, np.float32))
+    narrow = replace(
+        drawn, actions=(mean + 0.01 * noise).astype(np.float32), behaviour_log_probs=values, action_space=space
+    )
     assert study.reported(narrow) == []
 
 
