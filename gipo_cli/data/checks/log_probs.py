@@ -293,12 +293,13 @@ def _several_policies(log: Trajectories, judge: Judge) -> list[Finding]:
     """Whether the policy changed along the log: its age then predicts actions that the clone has not seen.
 
     A clone asked at another age is at a loss too where the states changed along the log and the policy did not, so one
-    that was never told the age has the last word.
+    that was never told the age has the last word. Measured against that one: -0.1 to 0.0 for one policy, 0.06 for three
+    in places of their own, 0.23 for thirteen.
     """
-    if not isinstance(judge, Clone) or not _gain(judge, at_another_age(judge.reference)):
+    if not isinstance(judge, Clone) or not _gain(judge, at_another_age(judge.reference), SEVERAL_POLICIES, 3):
         return []
     ageless, _ = clone_of(log, replace(judge.sample, age=np.zeros(len(judge.sample.age))))
-    nats = _gain(judge, ageless)
+    nats = _gain(judge, ageless, 0.0, 1)
     if not nats:
         return []
     return [Finding(
@@ -309,14 +310,14 @@ def _several_policies(log: Trajectories, judge: Judge) -> list[Finding]:
     )]  # fmt: skip
 
 
-def _gain(judge: Clone, other: Reference) -> float:
-    """Nats a step by which the clone foretells actions better than another; 0 where that is little, or may be noise."""
+def _gain(judge: Clone, other: Reference, least: float, errors: int) -> float:
+    """Nats a step by which the clone foretells actions better than another; 0 where that is little, or noise."""
     rows = judge.held_out & judge.sample.usable
     gain, episode = (judge.reference.log_prob() - other.log_prob())[rows], judge.sample.episode[rows]
     sums, counts = np.bincount(episode, gain), np.bincount(episode)
     means = sums[counts > 0] / counts[counts > 0]
     nats = float(gain.mean())
-    return nats if nats - 3 * float(means.std() / len(means) ** 0.5) >= SEVERAL_POLICIES else 0.0
+    return nats if nats - errors * float(means.std() / len(means) ** 0.5) > least else 0.0
 
 
 def _mistake(error: LogProbError, as_it_is: Fit) -> Finding:
