@@ -72,8 +72,10 @@ def convention_of(
         The convention, and actions [N] int64 where it is categorical, else [N, A].
 
     Raises:
-        DataError: discrete actions of more than one choice a step, or that are no whole numbers.
+        DataError: actions of no dimension, discrete ones of more than one choice a step, or that are no whole numbers.
     """
+    if actions.size == 0:
+        raise DataError(f"{where}: the actions have shape {list(actions.shape)}; expected one dimension or more.")
     if actions.dtype.kind in "iu" or declared == "categorical":
         flat = actions[:, 0] if actions.ndim == 2 and actions.shape[1] == 1 else actions
         if flat.ndim != 1:

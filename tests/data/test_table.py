@@ -557,6 +557,11 @@ def test_rows_that_do_not_fill_the_shape_that_the_file_describes_are_refused(tmp
         catalog.load(str(path))
 
 
+def test_actions_of_no_dimension_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"the actions have shape \[8, 0\]; expected one dimension or more"):
+        catalog.load(str(npz_of(tmp_path / "log.npz", actions=np.zeros((N, 0), np.float32))))
+
+
 @pytest.mark.parametrize("starts", [[0, 3, 3, 8], [0, 9], [1, 8], [0], [0.0, 8.0], [[0, 8]]])
 def test_episode_starts_that_do_not_rise_to_the_end_are_refused(tmp_path, starts):
     path = npz_of(tmp_path / "log.npz", episode_starts=np.array(starts))
