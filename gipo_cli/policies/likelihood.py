@@ -1,9 +1,9 @@
-"""Maximum likelihood, the one loop behind every clone of a behaviour policy."""
+"""The one loop behind every clone of a behaviour policy, and behind what else is fitted to a log by the way."""
 
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gipo_cli.policies.policy import Policy
 
@@ -30,13 +30,28 @@ def ascend(
     Yields:
         The number of each step, after it was made.
     """
-    optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate, fused=True)
+    return descend(
+        policy, lambda step: -log_prob(policy, batch(step)).mean(),
+        steps=steps, learning_rate=learning_rate, max_gradient_norm=max_gradient_norm,
+    )  # fmt: skip
+
+
+def descend(
+    network: nn.Module,
+    loss: Callable[[int], Tensor],
+    *,
+    steps: int,
+    learning_rate: float,
+    max_gradient_norm: float,
+) -> Iterator[int]:
+    """Lower a loss of each step by Adam, the rate falling to a thirtieth along a cosine; see `ascend`."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, learning_rate / 30)
     for step in range(steps):
-        loss = -log_prob(policy, batch(step)).mean()
+        value = loss(step)
         optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), max_gradient_norm)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), max_gradient_norm)
         optimizer.step()
         schedule.step()
         yield step

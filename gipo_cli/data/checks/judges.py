@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gipo_cli.data.checks.gaussian_law import Law, laws_of
 from gipo_cli.data.checks.reference import Reference, clone_of
 from gipo_cli.data.checks.sample import Sample
 from gipo_cli.data.trajectories import Trajectories
@@ -59,6 +60,10 @@ class Judge(Protocol):
         """Whether values [n] may be the log-probs; nan where a row has none."""
         ...
 
+    def laws(self, columns: list[np.ndarray]) -> list[Law | None]:
+        """How each column of values varies given the state, where the reference alone does not settle it."""
+        ...
+
 
 class KnownPolicy:
     """The behaviour policy that the log carries: right log-probs are its own, row by row."""
@@ -75,6 +80,10 @@ class KnownPolicy:
         enough = ALL_CLOSE if values is self.sample.values else MOSTLY_CLOSE
         median = float(np.median(np.abs(values - self.exact)[rows])) if rows.any() else np.inf
         return Fit(share >= enough, share >= enough, share >= enough, median, median)
+
+    def laws(self, columns: list[np.ndarray]) -> list[Law | None]:
+        """None: row by row, the policy says more."""
+        return [None] * len(columns)
 
     def agree(self, values: np.ndarray) -> np.ndarray:
         """Which of the rows that can be compared agree with the policy within rounding."""
@@ -127,6 +136,12 @@ class Clone:
             too_high,
             decided or perhaps or bool(self.gap(values) > self._widest_gap),
         )
+
+    def laws(self, columns: list[np.ndarray]) -> list[Law | None]:
+        """Of continuous actions, how each column varies given the state; the first is as it was recorded."""
+        if self.discrete:
+            return [None] * len(columns)
+        return laws_of(self.sample, self.reference.features, self.held_out, columns)
 
     def gap(self, values: np.ndarray) -> float:
         """Nats a step by which the clone misses the policy, if the values are its log-probs."""
@@ -185,11 +200,16 @@ def _mean_ratio(log_ratio: np.ndarray, usable: np.ndarray, episode: np.ndarray) 
         return MeanRatio(-np.inf, 0.0, 1.0, len(usable), 0.0)
     # A constant factor, put back into the log of the mean, keeps the exponential finite.
     weight = np.exp(log_ratio - largest)
-    mean = weight.mean()
-    residual = np.bincount(episode, weight) - mean * np.bincount(episode)
-    error = float(np.sqrt((residual**2).sum()) / (len(weight) * mean))
+    mean, error = mean_and_error(weight, episode)
     effective = float(mean**2 / (weight**2).mean())
-    return MeanRatio(float(np.log(mean) + largest), error, effective, len(weight), _tail(log_ratio))
+    return MeanRatio(float(np.log(mean) + largest), error / mean, effective, len(weight), _tail(log_ratio))
+
+
+def mean_and_error(values: np.ndarray, episode: np.ndarray) -> tuple[float, float]:
+    """The mean of rows, and its standard error: rows of an episode are not independent, episodes are."""
+    mean = float(values.mean())
+    residual = np.bincount(episode, values) - mean * np.bincount(episode)
+    return mean, float(np.sqrt((residual**2).sum()) / len(values))
 
 
 def _tail(log_ratio: np.ndarray) -> float:
