@@ -5,6 +5,8 @@ import os
 import pytest
 
 os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb")
+# Before torch is imported: sums are formed in one order, and beside another process two threads are far slower.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 class Outcome:

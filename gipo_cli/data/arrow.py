@@ -4,7 +4,7 @@ No column that nobody asked for is decoded, and none is in memory twice: a batch
 array, which `data.cache` maps from the disk where it is larger than memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -44,6 +44,7 @@ class Table:
     batches: Batches
     metadata: dict[bytes, bytes] = field(default_factory=dict)
     wholes: frozenset[str] = frozenset()  # of a CSV: columns whose first numbers are written without a point
+    parts: tuple["Table", ...] = ()  # one a file, where there are several
 
 
 @contextmanager
@@ -55,8 +56,13 @@ def damage(place: Path) -> Iterator[None]:
         raise DataError(f"{place} cannot be read: {brief(error)}") from error
 
 
-def open_table(place: Path, suffixes: Sequence[str] = (*PARQUET, *ARROW, *CSV)) -> Table:
+def open_table(place: Path, suffixes: Sequence[str] = (*PARQUET, *ARROW, *CSV), as_words: Container[str] = ()) -> Table:
     """Open a file, or all files of a directory that end as its first one does; nothing but names and types is read.
+
+    Args:
+        place: the file or directory.
+        suffixes: of the files to take from a directory.
+        as_words: columns of a CSV that are words though they look like numbers, as names of episodes do.
 
     Raises:
         DataError: damaged, of no such format, outside of the directory, two columns of one name, or files that differ.
@@ -69,7 +75,7 @@ def open_table(place: Path, suffixes: Sequence[str] = (*PARQUET, *ARROW, *CSV)) 
     tables = []
     for file in files:
         with damage(file):
-            tables.append(opening(file))
+            tables.append(_csv(file, as_words) if opening is _csv else opening(file))
     first = tables[0]
     for file, table in zip(files[1:], tables[1:], strict=True):
         if {n: f.type for n, f in table.fields.items()} != {n: f.type for n, f in first.fields.items()}:
@@ -80,7 +86,8 @@ def open_table(place: Path, suffixes: Sequence[str] = (*PARQUET, *ARROW, *CSV)) 
             yield from table.batches(names, count)
 
     wholes = frozenset.intersection(*(table.wholes for table in tables))
-    return replace(first, place=place, rows=sum(table.rows for table in tables), batches=batches, wholes=wholes)
+    rows, parts = sum(table.rows for table in tables), tuple(tables if len(tables) > 1 else ())
+    return replace(first, place=place, rows=rows, batches=batches, wholes=wholes, parts=parts)
 
 
 def names_of(place: Path, suffixes: Sequence[str]) -> list[str]:
@@ -126,12 +133,15 @@ def _columnar(path: Path) -> Table:
         return Table(path, _named(path, schema), file.rows, batches, dict(schema.metadata or {}))
 
 
-def _csv(path: Path) -> Table:
+def _csv(path: Path, as_words: Container[str] = ()) -> Table:
     parsing = pacsv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     reading = pacsv.ReadOptions(use_threads=False)
     with pacsv.open_csv(path, read_options=reading, parse_options=parsing) as opened:
         schema = opened.schema
-    fields = {name: pa.field(name, _csv_type(found.type)) for name, found in _named(path, schema).items()}
+    fields = {
+        name: pa.field(name, pa.string() if name in as_words else _csv_type(found.type))
+        for name, found in _named(path, schema).items()
+    }
 
     def batches(names: Sequence[str], _count: int = BLOCK) -> Iterator[pa.RecordBatch]:
         types = {name: fields[name].type for name in names}

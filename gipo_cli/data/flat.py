@@ -36,6 +36,7 @@ class FlatLog:
     log_probs: np.ndarray | None  # [N], or [N, A]
     terminals: np.ndarray | None = None  # [N] nothing follows
     timeouts: np.ndarray | None = None  # [N] cut by a limit
+    done: np.ndarray | None = None  # [N] either of the two
     next_observations: Any = None  # [N, *O]
     episodes: np.ndarray | None = None  # [N] of any kind: where it changes, an episode begins
     final_observations: np.ndarray | None = None  # [E, *O]
@@ -55,10 +56,12 @@ class FlatLog:
 
 
 COLUMNS = (
-    "observations", "actions", "rewards", "log_probs", "terminals", "timeouts", "next_observations", "episodes",
+    "observations", "actions", "rewards", "log_probs", "terminals", "timeouts", "done", "next_observations", "episodes",
     "pre_squash_actions", "executed_actions", "policy_versions",
 )  # fmt: skip
-VECTORS = ("rewards", "log_probs", "terminals", "timeouts", "episodes", "policy_versions")
+VECTORS = ("rewards", "log_probs", "terminals", "timeouts", "done", "episodes", "policy_versions")
+FLAGS = ("terminals", "timeouts", "done")
+MOST_JUMPS, FEW_ROWS = 0.5, 20  # share of rows within episodes that may lead elsewhere, where there are so many
 
 
 def to_trajectories(flat: FlatLog) -> Trajectories:
@@ -133,8 +136,10 @@ def _same_length(flat: FlatLog, columns: dict[str, Any]) -> int:
         # Log-probs of two axes are one a dimension; the checks say how to add them up.
         if len(shape) == 0 or (name in VECTORS and name != "log_probs" and len(shape) > 1):
             raise DataError(f"{flat.place}: '{called}' has shape {shape}; expected one row a step.")
-        if name in ("terminals", "timeouts") and column.dtype.kind == "f" and not np.isfinite(column).all():
+        if name in FLAGS and column.dtype.kind == "f" and not np.isfinite(column).all():
             raise DataError(f"{flat.place}: '{called}' holds a number that is not finite; expected 0 or 1.")
+        if name == "episodes" and column.dtype.kind == "f" and not np.isfinite(column).all():
+            raise DataError(f"{flat.place}: '{called}' has no number in {int((~np.isfinite(column)).sum())} rows.")
     steps = len(flat.observations)
     for name, column in columns.items():
         if column is not None and column.shape[0] != steps:
@@ -165,8 +170,7 @@ def _require_shapes(flat: FlatLog, columns: dict[str, Any]) -> None:
 
 def _ends(flat: FlatLog, columns: dict[str, Any], steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Which rows terminate and which are cut, and the next observation of the last row of each episode."""
-    terminated, truncated = _flags(columns["terminals"], steps), _flags(columns["timeouts"], steps)
-    truncated &= ~terminated
+    terminated, truncated = _marked(flat, columns, steps)
     if columns["episodes"] is not None:
         changes = np.append(columns["episodes"][1:] != columns["episodes"][:-1], False)
         truncated |= changes & ~terminated
@@ -176,6 +180,17 @@ def _ends(flat: FlatLog, columns: dict[str, Any], steps: int) -> tuple[np.ndarra
     if columns["next_observations"] is None:
         return terminated, truncated, None
     return terminated, truncated, _follow(flat, columns, terminated, truncated)
+
+
+def _marked(flat: FlatLog, columns: dict[str, Any], steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows are marked as true ends and as cut ones. Done is either: without the one it is the other."""
+    terminated, truncated, done = (_flags(columns[name], steps) for name in FLAGS)
+    if columns["terminals"] is not None:
+        return terminated, (truncated | done) & ~terminated
+    if columns["done"] is not None and columns["timeouts"] is None:
+        called = _called(flat, "done")
+        flat.notes.append(f"'{called}' does not tell a true end from a time limit; all count as true ends.")
+    return done & ~truncated, truncated
 
 
 def _follow(flat: FlatLog, columns: dict[str, Any], terminated: np.ndarray, truncated: np.ndarray) -> np.ndarray | None:
@@ -201,6 +216,14 @@ def _follow(flat: FlatLog, columns: dict[str, Any], terminated: np.ndarray, trun
         unmarked += int(jumps.sum())
         truncated[here] |= jumps
         finals.append(after[terminated[here] | truncated[here]])
+    within_episodes = len(observations) - int((terminated | truncated).sum()) + unmarked
+    if within_episodes > FEW_ROWS and unmarked > MOST_JUMPS * within_episodes:
+        raise DataError(
+            f"{flat.place}: '{_called(flat, 'next_observations')}' is not the observation of the row after in "
+            f"{unmarked} of {within_episodes} rows within episodes.",
+            "Rows of several environments in turns, or another normalisation? Name their episodes, or\n"
+            "let --mapping leave the next observations out.",
+        )
     if unmarked:
         flat.notes.append(f"{unmarked} episode ends were not marked; found where the next observation jumps.")
     reached = np.concatenate(resets)
@@ -220,6 +243,9 @@ def _rows_together(column: Any) -> int:
 
 def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Rows that differ, [n]; a number that is not finite equals nothing, and is no end: the checks name it later."""
+    if a.dtype.kind == b.dtype.kind == "f" and a.dtype != b.dtype:  # one of them was rounded
+        rounded = min(a.dtype, b.dtype, key=lambda kind: kind.itemsize)
+        a, b = a.astype(rounded), b.astype(rounded)
     differs = a != b
     if not differs.any():
         return np.zeros(len(a), bool)

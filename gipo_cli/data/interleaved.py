@@ -33,19 +33,24 @@ def in_order(place: Path, episodes: np.ndarray, steps: np.ndarray | None = None)
     if steps is not None:
         same = (codes[order][1:] == codes[order][:-1]) & (steps[order][1:] == steps[order][:-1])
         if same.any():
-            row = order[int(same.argmax())]
+            at = int(same.argmax())
+            first, second = sorted((int(order[at]), int(order[at + 1])))
             raise DataError(
-                f"{place}: episode {episodes[row]} has step {steps[row]} twice.",
+                f"{place}: rows {first} and {second} are both step {steps[first]:g} of one episode.",
                 "Were logs of two experiments put together? Read them one at a time.",
             )
     return None if np.array_equal(order, np.arange(len(order))) else order
 
 
 def restarts(episodes: np.ndarray | None, steps: np.ndarray | None, count: int) -> np.ndarray:
-    """A number for each run of rows that follow one another, [N]: another episode, or a step left out, begins one."""
+    """A number for each run of rows that follow one another, [N]: another episode, or a step left out, begins one.
+
+    Steps may be counted by ones or by any other number, as those of several environments together are.
+    """
     begins = np.zeros(count, bool)
     if episodes is not None:
         begins[1:] |= episodes[1:] != episodes[:-1]
-    if steps is not None:
-        begins[1:] |= steps[1:] != steps[:-1] + 1
+    if steps is not None and not begins[1:].all():
+        apart = np.diff(steps)
+        begins[1:] |= apart != np.median(apart[~begins[1:]])
     return np.cumsum(begins)

@@ -76,7 +76,7 @@ def convention_of(
     """
     if actions.size == 0:
         raise DataError(f"{where}: the actions have shape {list(actions.shape)}; expected one dimension or more.")
-    if actions.dtype.kind in "iu" or declared == "categorical":
+    if declared == "categorical" or (declared not in CONVENTIONS and actions.dtype.kind in "iu"):
         flat = actions[:, 0] if actions.ndim == 2 and actions.shape[1] == 1 else actions
         if flat.ndim != 1:
             raise DataError(f"{where}: discrete actions have shape {list(actions.shape)}; expected one choice a step.")
@@ -86,6 +86,7 @@ def convention_of(
             raise DataError(f"{where}: the action of row {row} is {flat[row]}; expected the number of a choice.")
         return "categorical", choices
     actions = actions[:, None] if actions.ndim == 1 else actions
+    actions = actions.astype(np.float32) if actions.dtype.kind in "iu" else actions  # doses, say, of whole units
     if declared in CONVENTIONS:
         return cast(Convention, declared), actions
     largest, at_bounds = 0.0, []

@@ -42,6 +42,7 @@ class Columns(BaseModel):
     probabilities: Name | None = None  # probabilities, or densities, in place of their logs
     terminated: Name | None = None
     truncated: Name | None = None
+    done: Name | None = None  # either of the two
     episode: Name | None = None  # which episode a row is of: a number or a word
     step: Name | None = None  # number of the row within its episode; rows may then stand in any order
     next_observations: Names | None = None
@@ -81,7 +82,9 @@ class Mapping(BaseModel):
 
     @model_validator(mode="after")
     def _no_ends_of_one_step(self) -> "Mapping":
-        ends = [n for n in ("terminated", "truncated", "episode", "step") if getattr(self.columns, n) is not None]
+        ends = [
+            n for n in ("terminated", "truncated", "done", "episode", "step") if getattr(self.columns, n) is not None
+        ]
         if self.log.one_step and ends:
             raise ValueError(f"one_step makes every row an episode that terminates; leave out {', '.join(ends)}")
         return self

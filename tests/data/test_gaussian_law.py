@@ -67,7 +67,7 @@ def test_nothing_is_said_of_actions_that_are_too_near_a_bound_or_of_one_value():
 
 def test_steps_of_a_uniform_policy_do_not_count():
     log = gaussian()
-    values = np.where(np.arange(log.transitions) < 1800, -2.0, log.behaviour_log_probs)
+    values = np.where(np.arange(log.transitions) < 1800, -20.0, log.behaviour_log_probs)
     assert law(log, values)[0].variance == pytest.approx(1, rel=WITHIN)
 
 

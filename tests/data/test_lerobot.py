@@ -128,7 +128,7 @@ def test_a_stock_set_has_no_log_probs_and_is_told_so(write):
 def test_without_truncations_every_done_is_a_true_end_and_this_is_noted(write):
     log = catalog.load(str(write(change=drop("next.truncated"))))
     assert (log.terminated.sum(), log.truncated.sum(), log.transitions) == (4, 0, STEPS)
-    assert any("every next.done counts as a true end" in note for note in log.notes)
+    assert any("all count as true ends" in note for note in log.notes)
 
 
 def test_without_marks_an_episode_is_cut_where_its_number_changes(write):

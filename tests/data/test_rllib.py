@@ -124,6 +124,24 @@ def test_log_probs_come_from_mean_and_log_std_of_float_actions(lines):
     assert log.notes == ("log-probs computed from action_dist_inputs, as mean and log standard deviation.",)
 
 
+def test_a_declared_squashed_gaussian_has_its_own_density(lines):
+    rng = np.random.default_rng(1)
+    mean, log_std, u = rng.standard_normal((3, 6, 2)) * 0.5
+    batch = columns(actions=np.tanh(u), action_dist_inputs=np.concatenate([mean, log_std], 1), drop=("action_logp",))
+    log = catalog.load(str(lines(batch)), ReadOptions(log_prob_convention="tanh_gaussian"))
+    expected = gaussian_log_probs(mean, log_std, u) - np.log(1 - np.tanh(u) ** 2).sum(1)
+    np.testing.assert_allclose(log.behaviour_log_probs, expected, rtol=1e-6)
+    assert log.convention == "tanh_gaussian"
+
+
+def test_what_an_experiment_keeps_beside_its_output_is_not_read(lines):
+    path = lines(columns())
+    for name in ("a-params.json", "result.json"):
+        (path.parent / name).write_text('{"lr": 0.1,\n "env": "CartPole-v1"}\n')
+    assert RLLIB.recognises(path.parent)
+    assert catalog.load(str(path.parent)).transitions == 6
+
+
 def test_a_squashed_gaussian_is_told_by_its_numbers(lines):
     rng = np.random.default_rng(1)
     mean, log_std, u = rng.standard_normal((3, 6, 2)) * 0.5
@@ -151,7 +169,13 @@ def test_dones_of_old_files_count_as_true_ends(lines):
     batch = columns(drop=("terminateds", "truncateds"), dones=dones, eps_id=np.repeat([7, 3], 3))
     log = catalog.load(str(lines(batch)))
     assert log.terminated.tolist() == dones
-    assert "dones does not tell a true end from a time limit; all count as true ends." in log.notes
+    assert "'dones' does not tell a true end from a time limit; all count as true ends." in log.notes
+
+
+def test_done_without_being_terminated_is_cut(lines):
+    batch = columns(terminateds=np.arange(6) == 5, dones=np.arange(6) % 3 == 2, drop=("truncateds",))
+    log = catalog.load(str(lines(batch)))
+    assert (log.terminated.nonzero()[0].tolist(), log.truncated.nonzero()[0].tolist()) == ([5], [2])
 
 
 def test_dones_that_are_cut_are_no_true_ends(lines):
@@ -218,7 +242,7 @@ NOT_JSON = "{path}: line 2 is not JSON that can be read "
         (columns(rewards=[1.0]), "{path}: line 2 has columns of different lengths: obs 6, actions 6, rewards 1"),
         (columns(obs=np.zeros((6, 3))), r"{path}: line 2: 'obs' has rows of shape \[3\]; expected \[2\] as before"),
         (columns(drop=("rewards",)), "{path}: line 2: 'rewards' is not in every line"),
-        (columns(), "{path}: episode 0 has step 0 twice."),
+        (columns(), "{path}: rows 0 and 6 are both step 0 of one episode."),
     ],
 )  # fmt: skip
 def test_a_bad_line_is_named_and_never_skipped(lines, second, expected):

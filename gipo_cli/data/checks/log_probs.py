@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from gipo_cli.data.checks.judges import SLACK, Clone, Judge, KnownPolicy, mean_and_error
+from gipo_cli.data.checks.judges import SLACK, Clone, Judge, KnownPolicy
 from gipo_cli.data.checks.naming import diagnose
 from gipo_cli.data.checks.reference import Reference, at_another_age, clone_of
 from gipo_cli.data.checks.sample import Sample, draw
@@ -91,9 +91,11 @@ def _several_policies(log: Trajectories, judge: Judge) -> list[Finding]:
 def _gain(judge: Clone, other: Reference, least: float, errors: int) -> float:
     """Nats a step by which the clone foretells actions better than another; 0 where that is little, or noise."""
     rows = judge.held_out & judge.sample.usable
-    gain = (judge.reference.log_prob() - other.log_prob())[rows]
-    nats, error = mean_and_error(gain, judge.sample.episode[rows])
-    return nats if nats - errors * error > least else 0.0
+    gain, episode = (judge.reference.log_prob() - other.log_prob())[rows], judge.sample.episode[rows]
+    sums, counts = np.bincount(episode, gain), np.bincount(episode)
+    means = sums[counts > 0] / counts[counts > 0]
+    nats = float(gain.mean())
+    return nats if nats - errors * float(means.std() / len(means) ** 0.5) > least else 0.0
 
 
 def _too_few(log: Trajectories) -> Finding:

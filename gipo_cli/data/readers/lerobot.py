@@ -136,7 +136,6 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         notes.append(what_there_is("columns", set(others) - KNOWN - BOOKKEEPING))
     episodes = table.column("episode_index")
     _require_order(table, episodes)
-    terminals, timeouts = _ends(table, notes)
     flat = FlatLog(
         place=place,
         name=name,
@@ -144,14 +143,16 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         actions=_needed(table, "action"),
         rewards=_needed(table, "next.reward"),
         log_probs=table.column(key) if key else None,
-        terminals=terminals,
-        timeouts=timeouts,
+        terminals=table.column("next.terminated", needed=False),
+        timeouts=table.column("next.truncated", needed=False),
+        done=table.column("next.done", needed=False),
         episodes=episodes,
         declared_convention=options.log_prob_convention or None,
         notes=notes,
         names={
-            "observations": "observation", "actions": "action", "rewards": "next.reward", "terminals": "next.done",
-            "timeouts": "next.truncated", "episodes": "episode_index", "log_probs": key or "",
+            "observations": "observation", "actions": "action", "rewards": "next.reward",
+            "terminals": "next.terminated", "timeouts": "next.truncated", "done": "next.done",
+            "episodes": "episode_index", "log_probs": key or "",
         },
     )  # fmt: skip
     return to_trajectories(flat)
@@ -232,19 +233,6 @@ def _require_order(table: _Table, episodes: np.ndarray | None) -> None:
             f"{table.place}: frame {frames[row]} of episode {episodes[row]} comes after frame {frames[row - 1]} "
             f"(row {row}); expected frames in order."
         )
-
-
-def _ends(table: _Table, notes: list[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    done = table.column("next.done", needed=False)
-    truncated = table.column("next.truncated", needed=False)
-    terminated = table.column("next.terminated", needed=False)
-    if terminated is not None:
-        return terminated, truncated
-    if done is not None and truncated is None:
-        notes.append("there is no next.truncated; every next.done counts as a true end, after which nothing follows.")
-    if done is None or truncated is None or done.shape != truncated.shape:
-        return done, truncated
-    return (done > 0) & ~(truncated > 0), truncated
 
 
 LEROBOT = Reader(recognises=recognises, read=read)

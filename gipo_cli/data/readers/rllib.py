@@ -34,7 +34,7 @@ LONGEST_LINE = 2**28  # RLlib begins a new file after 64 MiB
 BATCH = re.compile(rb'"type"\s*:\s*"(SampleBatch|MultiAgentBatch)"')
 NAMES = {
     "observations": "obs", "next_observations": "new_obs", "log_probs": "action_logp", "terminals": "terminateds",
-    "timeouts": "truncateds", "episodes": "eps_id", "executed_actions": "actions_for_env",
+    "timeouts": "truncateds", "done": "dones", "episodes": "eps_id", "executed_actions": "actions_for_env",
 }  # fmt: skip
 PACKED = "packed (base64 or msgpack of Python objects); unpacking it would run code that the file brings along"
 REMEDY = (
@@ -50,6 +50,8 @@ def recognises(place: Path) -> bool:
     if BATCH.search(first_bytes(place, JSON, 4096)):
         return True
     try:
+        if place.is_dir() and any(BATCH.search(first_bytes(file, JSON, 4096)) for file in files_of(place, JSON)):
+            return True
         if first_bytes(place, arrow.PARQUET, 4) != b"PAR1":
             return False
         names = set(arrow.names_of(place, arrow.PARQUET))
@@ -101,7 +103,7 @@ def _flat(
         log_probs = None
     declared = options.log_prob_convention or None
     if log_probs is None:
-        log_probs, density = _computed(place, columns, notes)
+        log_probs, density = _computed(place, columns, declared, notes)
         declared = declared or density
     elif not discrete and declared is None:
         declared = _density(actions, inputs, log_probs)
@@ -110,14 +112,6 @@ def _flat(
     executed = columns.get("actions_for_env")
     if discrete or (executed is not None and np.array_equal(executed, actions)):
         executed = None
-    ends = columns.get("terminateds")
-    cut = columns.get("truncateds")
-    if ends is None and "dones" in columns:
-        ends = columns["dones"]
-        if cut is None:
-            notes.append("dones does not tell a true end from a time limit; all count as true ends.")
-        else:
-            ends = ends.astype(bool) & ~cut.astype(bool)
     return FlatLog(
         place=place,
         name=name,
@@ -125,8 +119,9 @@ def _flat(
         actions=actions,
         rewards=columns["rewards"],
         log_probs=log_probs,
-        terminals=ends,
-        timeouts=cut,
+        terminals=columns.get("terminateds"),
+        timeouts=columns.get("truncateds"),
+        done=columns.get("dones"),
         next_observations=columns.get("new_obs"),
         episodes=episodes,
         executed_actions=executed,
@@ -151,7 +146,9 @@ def _episodes(place: Path, columns: dict[str, np.ndarray], rows: int) -> np.ndar
     return codes
 
 
-def _computed(place: Path, columns: dict[str, np.ndarray], notes: list[str]) -> tuple[np.ndarray | None, str | None]:
+def _computed(
+    place: Path, columns: dict[str, np.ndarray], declared: str | None, notes: list[str]
+) -> tuple[np.ndarray | None, str | None]:
     """Log-probs from what stands beside them: the parameters of the distribution, else the probability."""
     actions, inputs, prob = columns["actions"], columns.get("action_dist_inputs"), columns.get("action_prob")
     if inputs is not None and inputs.ndim == 2:
@@ -168,6 +165,8 @@ def _computed(place: Path, columns: dict[str, np.ndarray], notes: list[str]) -> 
         if inputs.shape[1] == 2 * actions.shape[1]:
             notes.append("log-probs computed from action_dist_inputs, as mean and log standard deviation.")
             mean, log_std = np.split(inputs, 2, axis=1)
+            if declared == "tanh_gaussian":
+                return _squashed_log_probs(mean, log_std, actions), declared
             return gaussian_log_probs(mean, log_std, actions), "gaussian"
     if prob is not None and prob.any():
         if not (prob > 0).all():
@@ -186,10 +185,18 @@ def _density(actions: np.ndarray, inputs: np.ndarray | None, log_probs: np.ndarr
     mean, log_std = np.split(inputs[:COMPARED_ROWS].astype(np.float64), 2, axis=1)
     recorded = log_probs[:COMPARED_ROWS].reshape(len(actions), -1).sum(1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        squashed = gaussian_log_probs(mean, log_std, np.arctanh(actions)) - np.log1p(-(actions**2)).sum(1)
-    candidates = {"gaussian": gaussian_log_probs(mean, log_std, actions), "tanh_gaussian": squashed}
+        candidates = {
+            "gaussian": gaussian_log_probs(mean, log_std, actions),
+            "tanh_gaussian": _squashed_log_probs(mean, log_std, actions),
+        }
     # RLlib clips what it squashes; such rows differ, and the median does not see them.
     return next((name for name, c in candidates.items() if np.median(np.abs(c - recorded)) < AGREES), None)
+
+
+def _squashed_log_probs(mean: np.ndarray, log_std: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Joint log-density of tanh(u), u Gaussian, [N]; an action at a bound counts as one that float32 tells from it."""
+    inside = np.clip(actions.astype(np.float64), -1 + 2**-24, 1 - 2**-24)
+    return gaussian_log_probs(mean, log_std, np.arctanh(inside)) - np.log1p(-(inside**2)).sum(1)
 
 
 def _from_parquet(place: Path, options: ReadOptions) -> tuple[dict[str, np.ndarray], set[str]]:
@@ -237,7 +244,8 @@ def _from_json(place: Path, options: ReadOptions) -> tuple[dict[str, np.ndarray]
 def _batches(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The columns of each line, and where it stands."""
     policy = None
-    for file in files_of(place, JSON):
+    # Beside its output an experiment keeps its parameters and results.
+    for file in [f for f in files_of(place, JSON) if f == place or BATCH.search(first_bytes(f, JSON, 4096))]:
         try:
             with file.open("rb") as lines:
                 number = 0

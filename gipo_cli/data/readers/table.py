@@ -1,6 +1,7 @@
 """Tables of one row a step: NPZ, Parquet, Arrow and CSV, gipo's own and anybody's by a mapping."""
 
 import csv
+import re
 import zipfile
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -13,7 +14,7 @@ import numpy as np
 from gipo_cli.data import arrow, npz
 from gipo_cli.data.description import WEIGHTS, Description, describe, weights_of
 from gipo_cli.data.flat import FlatLog, to_trajectories
-from gipo_cli.data.interleaved import in_order
+from gipo_cli.data.interleaved import in_order, restarts
 from gipo_cli.data.log_probs import log_prob_key, what_there_is
 from gipo_cli.data.mapping import Log, Mapping, Names, chosen, read_mapping
 from gipo_cli.data.options import ReadOptions
@@ -30,6 +31,7 @@ USUAL = {
     "rewards": ("rewards", "reward"),
     "terminated": ("terminated", "terminateds", "terminations", "terminals", "terminal"),
     "truncated": ("truncated", "truncateds", "truncations", "timeouts", "timeout"),
+    "done": ("done", "dones"),
     "episode": ("episode", "episodes", "episode_id", "episode_index", "eps_id"),
     "next_observations": ("next_observations", "next_observation", "next_obs"),
     "final_observations": ("final_observations",),
@@ -71,9 +73,12 @@ class Source:
             if self.is_text(name):
                 raise DataError(f"{self.place}: '{name}' holds text; expected numbers.")
         found = [npz.array(self.place, (self.members or {})[name]) for name in listed]
+        for name, column in zip(listed, found, strict=True):
+            if column.ndim == 0:
+                raise DataError(f"{self.place}: '{name}' has shape []; expected one row a step.")
         if isinstance(names, str) or (len(found) == 1 and found[0].ndim > 1):
             return found[0]
-        if len({column.shape[:1] for column in found}) != 1 or found[0].ndim == 0:
+        if len({column.shape[:1] for column in found}) != 1:
             raise DataError(f"{self.place}: {', '.join(listed)} have different numbers of rows; expected as many.")
         return np.concatenate([column.reshape(len(column), -1) for column in found], axis=1)
 
@@ -121,6 +126,9 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
     source = _open(place)
     mapping = read_mapping(options.mapping) if options.mapping else None
     roles = _mapped(source, mapping) if mapping else _named(source)
+    if source.table is not None and roles.get("episode") in source.table.wholes:
+        # A CSV's numbers are read as floats, which take 2^60 and 2^60 + 1 for one episode.
+        source = replace(source, table=arrow.open_table(place, SUFFIXES, as_words=[str(roles["episode"])]))
     key = log_prob_key(options, source.held.__contains__, ("", "infos/"), place)
     if options.log_prob_key or (mapping is None and key):
         roles.pop("probabilities", None)
@@ -128,6 +136,8 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
     if source.table is not None:
         names = [n for asked in roles.values() for n in ([asked] if isinstance(asked, str) else asked)]
         source = replace(source, table=arrow.prepared(source.table, list(dict.fromkeys(names))))
+        if source.table is not None and source.table.rows == 0:
+            raise DataError(f"{place} holds no steps.")
     return to_trajectories(_flat(source, name, options, roles, mapping))
 
 
@@ -163,13 +173,24 @@ def _safetensors(place: Path, raw: bytes) -> dict[str, np.ndarray]:
 
 
 def _usual(held: list[str], role: str) -> Names | None:
-    """The column that goes by a usual name of a role, or those numbered from 0 that do: obs_0, obs_1, ..."""
+    """The column that goes by a usual name of a role, or those numbered from 0 that do: obs_0, obs_1, ...
+
+    Raises:
+        DataError: a number is left out, so that nobody can tell whether the rest are meant.
+    """
     known = set(held)
     for name in USUAL[role]:
         if name in known:
             return name
         for between in "_.":
             numbered = list(takewhile(known.__contains__, (f"{name}{between}{i}" for i in range(len(held)))))
+            beyond = [n for n in held if re.fullmatch(re.escape(name + between) + r"\d+", n) and n not in numbered]
+            if numbered and beyond:
+                raise DataError(
+                    f"there are columns {name}{between}0 to {numbered[-1]} and {beyond[0]}, and no "
+                    f"{name}{between}{len(numbered)} between.",
+                    "--mapping FILE.toml says which columns are meant.",
+                )
             if numbered:
                 return numbered
     return None
@@ -184,9 +205,6 @@ def _named(source: Source) -> dict[str, Names]:
             raise DataError(
                 f"{source.place} has no column '{role}'.", hint + "--mapping FILE.toml says which column is which."
             )
-    if "terminated" not in roles:
-        done = next((name for name in ("dones", "done") if name in source.held), None)
-        roles |= {"done": done} if done else {}
     return roles
 
 
@@ -203,16 +221,10 @@ def _flat(source: Source, name: str, options: ReadOptions, roles: dict[str, Name
     for role in ("observations", "rewards", "terminated", "truncated", "done", "step", "next_observations",
                  "pre_squash_actions", "executed_actions", "policy_versions"):  # fmt: skip
         columns[role] = source.numbers(roles[role]) if role in roles else None
-    done, cut = columns.pop("done"), columns["truncated"]
-    if done is not None and cut is not None and cut.shape == done.shape:
-        columns["terminated"] = done.astype(bool) & ~cut.astype(bool)
-    elif done is not None:
-        columns["terminated"] = done
-        notes.append("'done' does not tell a true end from a time limit; all count as true ends.")
     columns = _shaped(source, columns)
     columns["episodes"] = _episodes(source, roles, len(columns["observations"]), apart.get("episode_starts"))
     if described is None:
-        columns = _together(source, columns, notes)
+        columns = _together(source, _apart(source, columns, notes), notes)
     final = apart.get("final_observations")
     if said.one_step:
         final, columns["terminated"] = columns["observations"], np.ones(len(columns["observations"]), bool)
@@ -226,6 +238,7 @@ def _flat(source: Source, name: str, options: ReadOptions, roles: dict[str, Name
         log_probs=columns["log_probs"],
         terminals=columns["terminated"],
         timeouts=columns["truncated"],
+        done=columns["done"],
         next_observations=columns["next_observations"],
         episodes=columns["episodes"],
         final_observations=final,
@@ -332,7 +345,7 @@ def _episodes(source: Source, roles: dict[str, Names], rows: int, starts: np.nda
     if "episode" in roles:
         name = str(roles["episode"])
         return source.words(name)[0] if source.is_text(name) else source.numbers(name)
-    if starts is None or "episode_starts" not in roles:
+    if starts is None:
         return None
     whole = starts.ndim == 1 and starts.dtype.kind in "iu" and len(starts) > 1
     lengths = np.diff(starts) if whole else np.zeros(1, int)
@@ -348,10 +361,45 @@ def _together(source: Source, columns: dict[str, Any], notes: list[str]) -> dict
     if episodes is None or episodes.shape != (rows,) or (steps is not None and steps.shape != (rows,)):
         return columns
     order = in_order(source.place, episodes, steps)
-    if order is None:
+    if order is not None:
+        notes.append("rows of several episodes took turns; each episode was put together.")
+        columns = {role: None if c is None else c[order] if len(c) == rows else c for role, c in columns.items()}
+    if steps is not None:
+        named = columns["episodes"]
+        columns["episodes"] = restarts(named, columns["step"], rows)
+        gaps = int(columns["episodes"][-1]) - int((named[1:] != named[:-1]).sum())
+        if gaps:
+            notes.append(f"steps are left out in {gaps} places; an episode counts as cut there.")
+    return columns
+
+
+def _apart(source: Source, columns: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Keep the episodes of several files apart: where no column names them, an end of a file is one's end too.
+
+    Raises:
+        DataError: the files number their episodes each from the beginning, and no step tells which row follows which.
+    """
+    table, episodes = source.table, columns["episodes"]
+    if table is None or not table.parts or columns["step"] is not None:
         return columns
-    notes.append("rows of several episodes took turns; each episode was put together.")
-    return {role: None if c is None else c[order] if len(c) == rows else c for role, c in columns.items()}
+    first = [next(iter(table.fields))]
+    file = np.repeat(np.arange(len(table.parts)), [arrow.prepared(part, first).rows for part in table.parts])
+    if episodes is None:
+        if any(columns[said] is not None for said in ("next_observations", "truncated", "done")):
+            return columns  # where an episode is cut is said already
+        notes.append("no column says which episode a row is of; no episode goes on from one file into the next.")
+        return {**columns, "episodes": file}
+    codes = np.unique(episodes, return_inverse=True)[1]
+    begins = np.append(True, codes[1:] != codes[:-1])
+    files = np.bincount(np.unique(codes * len(table.parts) + file) // len(table.parts))
+    anew = (files > 1) & (np.bincount(codes[begins]) > 1)
+    starts = codes[np.flatnonzero(np.diff(file, prepend=-1))]
+    if anew.any() or (starts == starts[0]).all():
+        raise DataError(
+            f"{source.place}: its files number their episodes each from the beginning; which rows follow one another?",
+            "gipo datasets merge FILE... OUT keeps the episodes of several files apart. Or map a column of steps.",
+        )
+    return columns
 
 
 TABLE = Reader(recognises=recognises, read=read)

@@ -79,7 +79,6 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         lanes = lanes[::-1]
     columns = {r: None if c is None else c.reshape(-1, *c.shape[len(batch) :]) for r, c in columns.items()}
     actions, choices = _actions(place, columns["actions"], notes)
-    terminated, truncated = _ends(columns, notes)
     return to_trajectories(
         FlatLog(
             place=place,
@@ -88,8 +87,9 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
             actions=actions,
             rewards=columns["rewards"],
             log_probs=columns["log_probs"],
-            terminals=terminated,
-            timeouts=truncated,
+            terminals=columns["terminated"],
+            timeouts=columns["truncated"],
+            done=columns["done"],
             next_observations=columns["next_observations"],
             episodes=_episodes(columns["episodes"], lanes),
             policy_versions=columns["policy_versions"],
@@ -216,20 +216,6 @@ def _actions(place: Path, actions: np.ndarray, notes: list[str]) -> tuple[np.nda
         notes.append("actions are one-hot; each became the number of its choice.")
         return actions.argmax(1), actions.shape[1]
     return (actions.astype(np.int64) if actions.dtype == bool else actions), None
-
-
-def _ends(columns: dict[str, Any], notes: list[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    terminated, truncated, done = columns["terminated"], columns["truncated"], columns["done"]
-    if done is None:
-        return terminated, truncated
-    if terminated is None and truncated is None:
-        notes.append("'next/done' does not tell a true end from a time limit; all count as true ends.")
-        return done, None
-    if terminated is None:
-        return done.astype(bool) & ~truncated.astype(bool), truncated
-    # Done without being terminated is cut, whatever 'truncated' says; TorchRL's done is either of the two.
-    cut = done.astype(bool) & ~terminated.astype(bool)
-    return terminated, cut if truncated is None else cut | truncated.astype(bool)
 
 
 def _episodes(named: np.ndarray | None, lanes: tuple[int, ...]) -> np.ndarray | None:
