@@ -187,7 +187,9 @@ def _marked(flat: FlatLog, columns: dict[str, Any], steps: int) -> tuple[np.ndar
     terminated, truncated, done = (_flags(columns[name], steps) for name in FLAGS)
     if columns["terminals"] is not None:
         return terminated, (truncated | done) & ~terminated
-    if columns["done"] is not None and columns["timeouts"] is None:
+    if columns["done"] is None:
+        flat.notes.append("nothing marks true ends; every episode counts as cut by a limit.")
+    elif columns["timeouts"] is None:
         called = _called(flat, "done")
         flat.notes.append(f"'{called}' does not tell a true end from a time limit; all count as true ends.")
     return done & ~truncated, truncated

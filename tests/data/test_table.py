@@ -677,6 +677,7 @@ def test_without_episodes_none_goes_on_from_one_file_into_the_next(tmp_path):
     log = catalog.load(files_of_runs(tmp_path))
     assert log.episode_lengths.tolist() == [N - 1, N - 1]
     assert any("no episode goes on from one file into the next" in note for note in log.notes)
+    assert "nothing marks true ends; every episode counts as cut by a limit." in log.notes
 
 
 def test_a_step_that_was_left_out_cuts_the_episode(mapped):
