@@ -1,13 +1,18 @@
 """The Typer app, built from the registry, and the one place where an error becomes text and an exit code."""
 
+import errno
 import os
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
 from gipo_cli import __version__
-from gipo_cli.errors import ExitCode, GipoError
+from gipo_cli.errors import ExitCode, GipoError, SettingError
 from gipo_cli.registry import COMMANDS
 
 GROUPS = {"datasets": "Logged data: list, check and describe logs; convert, split, merge, fetch and record them."}
@@ -39,8 +44,32 @@ def build_app() -> typer.Typer:
                 groups[group[0]] = typer.Typer(no_args_is_help=True, help=GROUPS[group[0]])
                 app.add_typer(groups[group[0]], name=group[0])
             target = groups[group[0]]
-        target.command(command)(COMMANDS.load(name))
+        target.command(command)(_until_nobody_reads(COMMANDS.load(name)))
     return app
+
+
+def _until_nobody_reads(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that is done when its output is no longer read, as in `gipo ... | head`; Typer makes that exit 1."""
+
+    @wraps(command)
+    def run(*arguments: Any, **named: Any) -> None:
+        try:
+            command(*arguments, **named)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_output()
+        except OSError as error:
+            if error.errno != errno.ENOSPC or error.filename is not None:
+                raise
+            _drop_output()
+            raise SettingError(f"the output cannot be written ({error.strerror}).") from error
+
+    return run
+
+
+def _drop_output() -> None:
+    """Keep the interpreter's last flush from complaining."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = build_app()
@@ -61,14 +90,29 @@ def _printable(text: str) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run `gipo` and leave the process with the exit code of DESIGN.md section 7."""
     try:
-        app(args=arguments, prog_name="gipo")
+        with _terminated_by_exit():
+            app(args=arguments, prog_name="gipo")
     except GipoError as error:
         report(error)
         sys.exit(int(error.exit_code))
     except KeyboardInterrupt:
         typer.echo("gipo: interrupted", err=True)
         sys.exit(int(ExitCode.INTERRUPTED))
-    except BrokenPipeError:
-        # `gipo ... | head`: the reader has gone; devnull keeps the interpreter's last flush from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(int(ExitCode.DONE))
+
+
+@contextmanager
+def _terminated_by_exit() -> Iterator[None]:
+    """A polite kill leaves the process as an error does: what is half written is taken away."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(int(ExitCode.TERMINATED))
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

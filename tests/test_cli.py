@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from gipo_cli import __version__
 from gipo_cli.cli import report
@@ -29,7 +32,23 @@ def test_python_m_is_the_command():
     assert done.stdout == f"gipo {__version__}\n"
 
 
-def test_a_reader_that_goes_away_gets_no_traceback():
-    command = f"{sys.executable} -m gipo_cli objectives | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+@pytest.mark.parametrize("reader", ["true", "head -1"])
+@pytest.mark.parametrize("command", ["objectives", "datasets list --json"])
+def test_a_reader_that_goes_away_is_no_error(command, reader):
+    line = f"{sys.executable} -m gipo_cli {command} | {reader}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_cannot_be_written_is_one_sentence():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gipo_cli", "objectives"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    expected = "gipo: the output cannot be written (No space left on device).\n"
+    assert (done.returncode, done.stderr) == (2, expected)

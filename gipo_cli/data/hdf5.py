@@ -13,6 +13,7 @@ from gipo_cli.data.cache import filled
 from gipo_cli.data.hdf5_text import Texts, texts_of
 from gipo_cli.data.trajectories import BLOCK
 from gipo_cli.errors import DataError, brief
+from gipo_cli.interrupts import deferred
 
 LARGEST_COLUMN = 2**40  # bytes; beyond memory a column is mapped from the disk, which must have room
 # gzip makes at most about 1000 bytes of one: a column that claims more per byte of its file is no data.
@@ -56,7 +57,7 @@ def open_safely(path: Path) -> Iterator[h5py.File]:
         cut = "truncated file" in str(error)
         reason = "it is cut short" if cut else brief(error).split("(", 1)[-1].rstrip(")")
         raise DataError(f"{path} is a damaged HDF5 file: {reason}.", "Copy or download it again.") from error
-    with file:
+    with deferred(), file:
         try:
             yield file
         except (OSError, RuntimeError, KeyError, ValueError) as error:

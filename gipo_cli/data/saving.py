@@ -10,6 +10,7 @@ from gipo_cli import __version__
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.data.writers import Origin, refuse_existing
 from gipo_cli.errors import DataError, SettingError
+from gipo_cli.interrupts import deferred
 from gipo_cli.registry import WRITERS
 
 FORMATS = {".hdf5": "d4rl", ".h5": "d4rl", ".npz": "npz", ".parquet": "parquet", "": "minari"}
@@ -38,7 +39,13 @@ class Destination:
             self.path, self.format = _minari_place(out.removeprefix("minari:")), "minari"
         else:
             self.path = Path(out)
-            self.format = format_name or FORMATS.get(self.path.suffix.lower(), "")
+            meant = FORMATS.get(self.path.suffix.lower(), "")
+            self.format = format_name or meant
+            if self.path.suffix and meant and self.format != meant:
+                raise SettingError(
+                    f"{out} is the name of a {meant} file; it cannot be written as {self.format}.",
+                    "Choose another suffix, or leave --format out.",
+                )
         if not self.format:
             known = ", ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items() if suffix)
             raise SettingError(
@@ -59,12 +66,17 @@ class Destination:
         """
         if self.to_minari:
             self._made = _make_parents(self.path.parent)
+        written = False
         try:
-            self.write(log, self.path, {"gipo": __version__, **origin})
-        except BaseException:
+            with deferred():
+                self.write(log, self.path, {"gipo": __version__, **origin})
+                written = True
+            self._verify(log)
+        except BaseException:  # an interrupt too: what was not read back is not kept
+            if written:
+                self.remove()
             self._remove_made()
             raise
-        self._verify(log)
 
     def _verify(self, log: Trajectories) -> None:
         from gipo_cli.data.catalog import load
@@ -75,7 +87,6 @@ class Destination:
         except DataError as error:
             found = error.message
         if found != log.fingerprint:
-            self.remove()
             raise RuntimeError(
                 f"{log.name} ({log.fingerprint}) written as {self.format} reads as another log ({found}); "
                 "nothing was kept. Please report this."

@@ -1,6 +1,7 @@
 """Convert, split, merge and describe logs from the command line."""
 
 import json
+import signal
 
 import h5py
 import minari
@@ -105,6 +106,27 @@ def test_a_minari_name_lands_where_minari_looks(cartpole_log, here, monkeypatch)
     deep.save(log, {})
     deep.remove()
     assert sorted(path.name for path in (here / "minari/lab").iterdir()) == ["cart-v1", "other-v1"]
+
+
+@pytest.mark.parametrize("out", ["log.hdf5", "log.npz", "cart"])
+def test_an_interrupt_before_a_copy_was_read_back_leaves_nothing(cartpole_log, here, monkeypatch, out):
+    destination = saving.Destination(out)
+    write = destination.write
+
+    def interrupted(*given):
+        write(*given)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(destination, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        destination.save(catalog.load(str(cartpole_log)), {})
+    assert list(here.iterdir()) == []
+
+
+def test_a_suffix_and_a_format_that_contradict_each_other_are_refused(gipo, cartpole_log, here):
+    refused = gipo("datasets", "convert", cartpole_log, "log.npz", "--format", "parquet")
+    assert refused.exit_code == 2
+    assert "log.npz is the name of a npz file; it cannot be written as parquet." in refused.stderr
 
 
 def test_namespaces_of_a_failed_write_are_taken_away(cartpole_log, here, monkeypatch):
