@@ -27,7 +27,7 @@ class TrainConfig:
     init: str = ""  # a run, checkpoint or policy file to start from instead of the behaviour policy
 
     log_prob_key: str = ""  # column that holds the log-probs, where it is not found by itself
-    log_prob_convention: str = ""  # density they are of, where the file does not say
+    log_prob_convention: str = ""  # density they are of, whatever the file says
     mapping: str = ""  # TOML file that says which column of a table is which
     repair: tuple[str, ...] = ()  # repairs applied to the log, in this order
     behaviour: str = ""  # policy file from which log-probs are recomputed

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def open_log(dataset: str, options: LogOptions | None = None, progress: Progress
     findings = [finding for finding in check(log) if finding.severity != "ok"]
     for finding in findings:
         if finding.severity == "error" and finding.name not in options.accept:
-            raise refusal(log, finding, dataset)
+            raise refusal(log, finding, dataset, options.accept)
     return Opened(log, findings, estimate)
 
 
@@ -55,9 +56,14 @@ def prepare(
     log = repairs.apply(catalog.load(dataset, options), options.repair)
     if options.behaviour:
         from gipo_cli.policies.recompute import recompute
-        from gipo_cli.policies.weights import load_policy, weights_of
+        from gipo_cli.policies.weights import weights_of
+        from gipo_cli.training.saved_policies import load
 
-        policy = load_policy(Path(options.behaviour))[0]
+        if options.estimate_behaviour:
+            raise SettingError(
+                "--behaviour computes the log-probs exactly, --estimate-behaviour guesses them.", "Give one of them."
+            )
+        policy = load(Path(options.behaviour)).policy
         return replace(recompute(log, policy), behaviour_weights=weights_of(policy)), None
     if not options.estimate_behaviour:
         return log, None
@@ -71,13 +77,16 @@ def prepare(
     return estimate_behaviour(log, options.seed, progress)
 
 
-def refusal(log: Trajectories, finding: Finding, dataset: str) -> DataError:
+def refusal(log: Trajectories, finding: Finding, dataset: str, accepted: tuple[str, ...] = ()) -> DataError:
     """The error for a log with an error in it: the evidence, what it would do, and what mends it."""
     mend = f"It can be mended exactly: --repair {finding.repair}" if finding.repair else ""
+    near = get_close_matches(finding.name, accepted, n=1, cutoff=0.8)
     lines = (
         finding.effect and f"Trained on as it is: {finding.effect}",
         mend,
         finding.hint,
+        f"--accept {near[0]} is not its name." if near else "",
+        f"If you know better: --accept {finding.name}",
         f"All that is known of it: gipo datasets check {dataset}",
     )
     return DataError(f"{log.name}: {finding.meaning} [{finding.name}]", "\n".join(line for line in lines if line))

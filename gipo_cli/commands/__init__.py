@@ -14,7 +14,7 @@ LogProbKey = Annotated[
     str, typer.Option(metavar="NAME", help="Column that holds the log-probs, where it has an unusual name.")
 ]
 LogProbConvention = Annotated[
-    str, typer.Option(metavar="DENSITY", help="gaussian, tanh_gaussian or categorical, where the file does not say.")
+    str, typer.Option(metavar="DENSITY", help="gaussian, tanh_gaussian or categorical, whatever the file says.")
 ]
 Mapping = Annotated[
     Path | None, typer.Option(metavar="FILE.toml", help="Which column of a table is which.", show_default=False)
@@ -25,7 +25,11 @@ Repair = Annotated[
 ]
 Behaviour = Annotated[
     Path | None,
-    typer.Option(metavar="POLICY", help="Recompute log-probs exactly from this policy file.", show_default=False),
+    typer.Option(
+        metavar="POLICY",
+        help="Recompute log-probs exactly from a run, a checkpoint, a .safetensors or a Stable-Baselines3 .zip.",
+        show_default=False,
+    ),
 ]
 EstimateBehaviour = Annotated[
     bool, typer.Option("--estimate-behaviour", help="Clone the behaviour policy where the log has no log-probs.")

@@ -30,6 +30,8 @@ def apply(log: Trajectories, names: tuple[str, ...]) -> Trajectories:
     for name in names:
         if name not in REPAIRS:
             raise unknown_name("repair", name, REPAIRS)
+        if name in log.repairs:
+            raise DataError(f"{log.name} was mended by '{name}' already; a second time would spoil it.")
         log = replace(REPAIRS[name](log), repairs=(*log.repairs, name))
     return log
 

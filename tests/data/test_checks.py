@@ -95,6 +95,8 @@ def test_actions_beyond_a_squashed_policys_reach_are_refused_and_rescaled():
     stretched = replace(hopper, actions=hopper.actions * 2, action_space=wide, pre_squash_actions=None)
     (found,) = check(stretched)[:1]
     assert (found.severity, found.name, found.repair) == ("error", "action-scale", "rescale-actions")
+    narrow = replace(stretched, action_space=hopper.action_space)
+    assert check(narrow)[0].repair == ""  # they reach beyond the bounds that it would divide by
     mended = repairs.apply(stretched, (found.repair,))
     np.testing.assert_allclose(mended.actions, hopper.actions, atol=1e-7)
     np.testing.assert_array_equal(mended.executed_actions, stretched.actions)
@@ -148,9 +150,40 @@ def test_a_refusal_says_what_is_wrong_what_it_would_do_and_what_mends_it(gipo, c
         "      Trained on as it is: every importance ratio is wrong, and with it every weight, every bound and every "
         "verdict.\n"
         "      It can be mended exactly: --repair base10\n"
+        "      If you know better: --accept base-10\n"
         f"      All that is known of it: gipo datasets check {path}\n"
     )
     assert not (tmp_path / "run").exists()
+    again = gipo("train", "--dataset", path, "--out", tmp_path / "run", "--accept", "base10")
+    assert "--accept base10 is not its name.\n      If you know better: --accept base-10\n" in again.stderr
+
+
+def test_two_mistakes_at_once_are_named_in_the_order_in_which_to_mend_them(log):
+    values = -log.behaviour_log_probs / np.log(10)
+    spoiled = replace(log, behaviour_log_probs=values, behaviour_weights=None)
+    found = [f.repair for f in check(spoiled) if f.severity == "error"]
+    assert found == ["negate", "base10"]
+    assert names(repairs.apply(spoiled, tuple(found))) == []
+
+
+def test_a_repair_is_not_made_twice(cartpole_log, tmp_path):
+    path = spoil(cartpole_log, tmp_path, lambda x: x / np.log(10))
+    with pytest.raises(DataError, match="was mended by 'base10' already; a second time would spoil it"):
+        open_log(str(path), LogOptions(repair=("base10", "base10")))
+
+
+def test_copies_of_episodes_do_not_make_uniform_log_probs_wrong():
+    once = take_episodes(catalog.load("hopper-random"), range(100))
+    twice = concatenate([once, once], "twice")
+    assert [f.name for f in check(twice) if f.severity != "ok"] == ["duplicate-episodes"]
+
+
+def test_a_policy_is_taken_from_wherever_record_takes_one(cartpole_log, tmp_path):
+    with pytest.raises(DataError, match=r"there is no policy .*none") as refused:
+        open_log(str(cartpole_log), LogOptions(behaviour=str(tmp_path / "none")))
+    assert "Expected a run, a checkpoint, a .safetensors policy or a .zip of Stable-Baselines3." in refused.value.hint
+    with pytest.raises(SettingError, match="--behaviour computes the log-probs exactly, --estimate-behaviour guesses"):
+        open_log(str(cartpole_log), LogOptions(behaviour=str(tmp_path / "none"), estimate_behaviour=True))
 
 
 def test_the_check_lists_everything_and_leaves_with_3_where_something_is_wrong(gipo, cartpole_log, tmp_path):

@@ -29,6 +29,7 @@ EXPLAINED = 0.95  # share of the values' variance that a density fitted to them 
 SURE = 4  # standard errors by which actions have to be likelier than under the policy that is said to have drawn them
 OTHERS_LIKELIER = 0.1  # nats a step by which a clone beats another policy whose log-probs these are
 
+UNEXPLAINED = "unexplained-log-probs"
 EFFECT = "every importance ratio is wrong, and with it every weight, every bound and every verdict."
 
 
@@ -40,6 +41,11 @@ def diagnose(judge: Judge, sample: Sample) -> list[Finding]:
         values = _undone(shift, values, sample)
         found.append(_mistake(shift, judge.fit(values)))
     named = _of_fitted_density(judge, values) or _named(judge, sample, values)
+    if named.name == UNEXPLAINED:  # a second mistake may hide behind a sign
+        other = _named(judge, sample, -values)
+        if any(other.name == error.name for error in LOG_PROB_ERRORS):
+            flipped = next(error for error in LOG_PROB_ERRORS if error.name == "sign-flipped")
+            return [*found, _mistake(flipped, judge.fit(values)), other]
     return found if found and named.severity == "ok" else [*found, named]
 
 
@@ -164,12 +170,11 @@ def _of_no_table(judge: Judge, values: np.ndarray, fit: Fit, law: Law | None) ->
             EFFECT, "recompute", "If the log-probs are right and the policy is not: --repair drop-weights",
         )  # fmt: skip
     return Finding(
-        "unexplained-log-probs", "warning" if fit.hardly else "error", fit.distance,
+        UNEXPLAINED, "warning" if fit.hardly else "error", fit.distance,
         f"the mean ratio of a clone to the log-probs is e^{fit.distance:+.2f} where it has to be 1, and no mistake "
         "that is known explains it.",
         EFFECT,
-        hint="Another policy's, another column's, or of actions that were changed after they were sampled?\n"
-        "If you know better: --accept unexplained-log-probs",
+        hint="Another policy's, another column's, or of actions that were changed after they were sampled?",
     )  # fmt: skip
 
 

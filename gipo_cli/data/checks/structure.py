@@ -106,8 +106,8 @@ def _actions(log: Trajectories) -> Iterator[Finding]:
     if log.convention == "tanh_gaussian":
         largest = max(float(np.abs(block).max()) for _, block in _blocks(log.actions))
         if largest > 1:
-            space = log.action_space
-            known = space.low is not None and space.high is not None and np.isfinite([space.low, space.high]).all()
+            bounds = [bound for bound in (log.action_space.low, log.action_space.high) if bound is not None]
+            known = len(bounds) == 2 and np.isfinite(bounds).all() and largest <= np.abs(bounds).max()
             yield _error(
                 "action-scale", largest, f"actions reach {largest:.4g}; those of a squashed policy end at 1.",
                 "the pre-squash action atanh(a) of such a step does not exist.",
