@@ -341,6 +341,22 @@ step = "when", terminated = "end", next_observations = ["next_x", "next_y"] }
     assert [shuffled.rewards[:3].tolist(), shuffled.rewards[3:].tolist()].__contains__([0, 1, 2])
 
 
+def test_a_mapping_that_chooses_other_columns_is_not_given_those_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIPO_COLUMN_MEMORY", "0")
+    names = [f"a reading of sensor number {i}" for i in range(8)]
+    columns = {name: np.arange(6) + 10.0 * i for i, name in enumerate(names)}
+    columns |= {name: -np.ones(6) for name in ("action", "reward", "log_prob")}
+    pacsv.write_csv(pa.table(columns), tmp_path / "log.csv")
+    for last in (6, 7):
+        observed = json.dumps([*names[:6], names[last]])
+        (tmp_path / "mapping.toml").write_text(
+            f"""columns = {{ observations = {observed}, actions = "action", rewards = "reward" }}"""
+        )
+        log = catalog.load(str(tmp_path / "log.csv"), ReadOptions(mapping=str(tmp_path / "mapping.toml")))
+        assert log.observations[0].tolist() == [0, 10, 20, 30, 40, 50, 10 * last]
+
+
 def test_a_column_of_whole_numbers_that_ends_in_halves_stays_one_of_numbers(mapped):
     columns = bandit() | {"shown": [0, 1, 0, 1, 0, 0.5]}
     log = mapped(BANDIT, columns)
