@@ -173,6 +173,14 @@ def test_boxes_of_more_than_one_axis_keep_their_shape(write, stored_as):
 
 
 @pytest.mark.parametrize("stored_as", FORMATS)
+def test_observations_of_one_number_have_the_shape_that_other_formats_give_them(write, stored_as):
+    place, buffers = write(stored_as, observed=spaces.Discrete(16), acted=spaces.Discrete(4))
+    log = catalog.load(str(place))
+    np.testing.assert_array_equal(log.observations, np.concatenate([b.observations[:-1] for b in buffers]))
+    np.testing.assert_array_equal(log.final_observations, [b.observations[-1] for b in buffers])
+
+
+@pytest.mark.parametrize("stored_as", FORMATS)
 def test_choices_are_counted_from_the_spaces_start(write, stored_as):
     place, buffers = write(stored_as, INFOS["T + 1, nan first"][0], acted=spaces.Discrete(4, start=-1))
     log = catalog.load(str(place))

@@ -22,7 +22,7 @@ def logs(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     lengths = draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
     steps, size = sum(lengths), draw(st.integers(1, 3))
-    observed = draw(st.sampled_from([(1,), (3,), (2, 2)]))
+    observed = draw(st.sampled_from([(), (1,), (3,), (2, 2)]))
     convention = draw(st.sampled_from(["gaussian", "tanh_gaussian", "categorical"]))
     origin = draw(st.sampled_from(["recorded", "recomputed", "estimated", "none"]))
 
