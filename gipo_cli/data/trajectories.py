@@ -28,6 +28,13 @@ class ActionSpace:
     high: np.ndarray | None = None
     n: int | None = None  # number of choices of a discrete space
 
+    def __post_init__(self) -> None:
+        """Bounds of whole numbers become floats, as formats that keep them with the actions give them back."""
+        for side in ("low", "high"):
+            bound = getattr(self, side)
+            if bound is not None and bound.dtype.kind != "f":
+                object.__setattr__(self, side, bound.astype(np.float64))
+
     @property
     def is_discrete(self) -> bool:
         """Whether an action is one of `n` choices."""

@@ -138,6 +138,10 @@ ODD = {
         DRAWN[:, 0, 0], actions=np.ones((6, 2), np.float32),
         action_space=ActionSpace((2,), np.full(2, -0.3), np.full(2, 0.1, np.float32)),
     ),
+    "bounds of whole numbers": plain(
+        DRAWN[:, 0, 0], actions=np.ones((6, 2), np.float32),
+        action_space=ActionSpace((2,), np.array([-1, -2]), np.array([1, 2])),
+    ),
 }  # fmt: skip
 
 
