@@ -181,6 +181,23 @@ def test_observations_of_one_number_have_the_shape_that_other_formats_give_them(
 
 
 @pytest.mark.parametrize("stored_as", FORMATS)
+def test_actions_of_two_axes_keep_their_bounds(write, stored_as):
+    low = np.array([[-1, -2], [-3, -np.inf]], np.float32)
+    log = catalog.load(str(write(stored_as, acted=spaces.Box(low, -low, dtype=np.float32))[0]))
+    np.testing.assert_array_equal([log.action_space.low, log.action_space.high], [low, -low])
+
+
+@pytest.mark.parametrize("low", [[[-1.0], [-1.0, 1.0]], [[[[[[[[[-1.0]]]]]]]]], ["-1", -1.0]])
+def test_bounds_that_are_no_box_count_as_none(write, low):
+    place, _ = write("hdf5")
+    path = place / "data/metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["action_space"] = json.dumps(json.loads(metadata["action_space"]) | {"low": low})
+    path.write_text(json.dumps(metadata))
+    assert catalog.load(str(place)).action_space.low is None
+
+
+@pytest.mark.parametrize("stored_as", FORMATS)
 def test_choices_are_counted_from_the_spaces_start(write, stored_as):
     place, buffers = write(stored_as, INFOS["T + 1, nan first"][0], acted=spaces.Discrete(4, start=-1))
     log = catalog.load(str(place))

@@ -132,6 +132,9 @@ ODD = {
         convention="categorical",
     ),
     "a matrix of actions": plain(DRAWN[:, 0, 0], actions=np.ones((6, 2, 2)), action_space=ActionSpace((2, 2))),
+    "a matrix of actions within bounds": plain(
+        DRAWN[:, 0, 0], actions=np.ones((6, 2, 2)), action_space=ActionSpace((2, 2), -np.ones((2, 2)), np.ones((2, 2)))
+    ),
     "log-probs per dimension": plain(DRAWN[:, 0, 0], behaviour_log_probs=-np.ones((6, 2))),
     "versions with a fraction": plain(DRAWN[:, 0, 0], policy_versions=np.arange(6) / 2),
     "bounds of another precision": plain(

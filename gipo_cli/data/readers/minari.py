@@ -288,17 +288,21 @@ def _action_space(metadata: dict[str, Any], actions: np.ndarray, convention: str
 
 def _bound(space: dict[str, Any], side: str) -> np.ndarray | None:
     value = space.get(side)
-    if not _is_vector(value):
+    if not isinstance(value, list) or not _is_of_numbers(value):
         return None
-    with np.errstate(over="ignore"):  # beyond float32 is no bound
-        return np.asarray(value, np.float64 if space.get("dtype") == "float64" else np.float32)
+    try:
+        with np.errstate(over="ignore"):  # beyond float32 is no bound
+            return np.asarray(value, np.float64 if space.get("dtype") == "float64" else np.float32)
+    except ValueError:  # lists of different lengths
+        return None
 
 
-def _is_vector(value: object) -> bool:
+def _is_of_numbers(value: object, deepest: int = 8) -> bool:
+    """Whether it is a number, or lists of them in lists, one for each axis of a box."""
+    if isinstance(value, list):
+        return deepest > 0 and all(_is_of_numbers(below, deepest - 1) for below in value)
     # Python integers have no end, float32 has: a bound beyond it is damage, and counts as none.
-    return isinstance(value, list) and all(
-        isinstance(number, float) or (isinstance(number, int) and abs(number) < LARGEST_BOUND) for number in value
-    )
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST_BOUND)
 
 
 def _environment(metadata: dict[str, Any]) -> str | None:
