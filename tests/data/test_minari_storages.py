@@ -206,6 +206,17 @@ def test_choices_are_counted_from_the_spaces_start(write, stored_as):
 
 
 @pytest.mark.parametrize("stored_as", FORMATS)
+@pytest.mark.parametrize(
+    ("space", "n"), [(spaces.MultiDiscrete([5]), 5), (spaces.MultiDiscrete([5], start=[-1]), 5),
+                     (spaces.MultiBinary(1), 2)], ids=str,
+)  # fmt: skip
+def test_a_space_of_one_choice_says_how_many_there_are(write, stored_as, space, n):
+    log = catalog.load(str(write(stored_as, acted=space)[0]))
+    assert (log.convention, log.action_space.n) == ("categorical", n)
+    assert set(log.actions) <= set(range(n))
+
+
+@pytest.mark.parametrize("stored_as", FORMATS)
 def test_images_are_refused_by_name(write, stored_as):
     image = spaces.Box(0, 255, (32, 32, 3), np.uint8)
     with pytest.raises(DataError, match="'observations' holds images stored as JPEG"):

@@ -274,7 +274,7 @@ def _action_space(metadata: dict[str, Any], actions: np.ndarray, convention: str
     """The action space that metadata.json names, else the one that the actions fill; and actions counted from 0."""
     space = _space(metadata.get("action_space"))
     if convention == "categorical":
-        start, n = space.get("start", 0), space.get("n")
+        n, start = _choices(space)
         if type(start) is not int or type(n) is not int or abs(start) > LARGEST_START:
             return ActionSpace(shape=(), n=int(actions.max(initial=0)) + 1), actions
         return ActionSpace(shape=(), n=n), actions - start if start else actions
@@ -284,6 +284,15 @@ def _action_space(metadata: dict[str, Any], actions: np.ndarray, convention: str
     bounds = [_bound(space, side) if side in sides else None for side in ("low", "high")]
     fitting = [bound if bound is not None and bound.shape == actions.shape[1:] else None for bound in bounds]
     return ActionSpace(shape=actions.shape[1:], low=fitting[0], high=fitting[1]), actions
+
+
+def _choices(space: dict[str, Any]) -> tuple[Any, Any]:
+    """How many choices a space has, and the first of them: of a Discrete, a MultiDiscrete or a MultiBinary of one."""
+    if space.get("type") == "MultiBinary":
+        return 2, 0
+    told = space.get("n", space.get("nvec")), space.get("start", 0)
+    n, start = (value[0] if isinstance(value, list) and len(value) == 1 else value for value in told)
+    return n, start
 
 
 def _bound(space: dict[str, Any], side: str) -> np.ndarray | None:
