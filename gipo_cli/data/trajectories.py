@@ -57,6 +57,10 @@ class BehaviourWeights:
     observation_epsilon: float = 1e-8  # added to the variance before the square root
     log_std_bounds: tuple[float, float] | None = None  # a state-dependent log standard deviation is clipped to these
 
+    def __post_init__(self) -> None:
+        """Leave out single numbers, as SAC's temperature is: they are no layer."""
+        object.__setattr__(self, "arrays", {name: array for name, array in self.arrays.items() if array.shape})
+
 
 @dataclass(frozen=True)
 class Trajectories:
