@@ -532,6 +532,19 @@ def test_a_bomb_needs_room_on_the_disk_not_memory(tmp_path, monkeypatch):
         catalog.load(str(path))
 
 
+def test_a_description_of_megabytes_is_not_read(tmp_path):
+    path = npz_of(tmp_path / "log.npz", gipo=np.zeros(5 * 2**20, np.uint8))
+    with pytest.raises(DataError, match="the description 'gipo' has 5,242,880 bytes; up to 4,194,304 are read"):
+        catalog.load(str(path))
+
+
+def test_weights_that_no_policy_has_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("gipo_cli.data.description.LARGEST_WEIGHTS", 100)
+    path = write_npz(full_log(), tmp_path / "log.npz")
+    with pytest.raises(DataError, match="the weights of its policy claim 112 bytes; up to 100 are read"):
+        catalog.load(str(path))
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_stands_there_twice_is_refused(tmp_path):
     path = npz_of(tmp_path / "log.npz")

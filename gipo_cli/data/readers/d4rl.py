@@ -6,6 +6,7 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
+from gipo_cli.data.description import require_size
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.hdf5 import attribute, column_of, is_hdf5, member, open_safely, read_column, read_text, type_of
 from gipo_cli.data.log_probs import gaussian_log_probs, log_prob_key, what_there_is
@@ -129,6 +130,7 @@ def _behaviour_weights(file: h5py.File, notes: list[str]) -> BehaviourWeights | 
     if lacks:
         notes.append(f"the policy in metadata/policy is not used: {lacks}.")
         return None
+    require_size(Path(file.filename), (layer.size * layer.dtype.itemsize for layer in layers.values()))
     low, high = attribute(group, "log_std_low"), attribute(group, "log_std_high")
     unsaid = None if attribute(group, "log_std_bounds") == "none" else D4RL_LOG_STD_BOUNDS
     clip, epsilon = attribute(group, "observation_clip"), attribute(group, "observation_epsilon")
