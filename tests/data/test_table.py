@@ -532,6 +532,22 @@ def test_a_bomb_needs_room_on_the_disk_not_memory(tmp_path, monkeypatch):
         catalog.load(str(path))
 
 
+PACKED = {
+    "numbers": lambda: {"rewards": np.zeros(2**24)},
+    "lists": lambda: {"rewards": [np.zeros(2**24)]},
+    "words": lambda: {"rewards": pa.array(["a" * 2**27, "b"]).dictionary_encode()},
+}
+
+
+@pytest.mark.parametrize("columns", PACKED.values(), ids=PACKED)
+def test_an_arrow_batch_that_unpacks_to_more_than_it_can_is_not_read(tmp_path, columns):
+    path = tmp_path / "log.arrow"
+    feather.write_feather(pa.table(columns()), path, compression="zstd", chunksize=2**24)
+    assert path.stat().st_size < 5000
+    with pytest.raises(DataError, match=r"a batch claims 134,217,7\d\d bytes in a file of 4,\d{3}; it is not read"):
+        catalog.load(str(path))
+
+
 def test_a_description_of_megabytes_is_not_read(tmp_path):
     path = npz_of(tmp_path / "log.npz", gipo=np.zeros(5 * 2**20, np.uint8))
     with pytest.raises(DataError, match="the description 'gipo' has 5,242,880 bytes; up to 4,194,304 are read"):
