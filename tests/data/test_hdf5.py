@@ -68,6 +68,22 @@ def test_a_column_that_claims_more_than_the_file_can_hold_is_not_read(d4rl):
     assert "claims 8,000,000,000,000 bytes" in refused(replace_rewards(d4rl(), huge))
 
 
+def test_a_few_rows_in_a_chunk_of_many_megabytes_are_not_read(d4rl):
+    def chunked(file):
+        packing = {"compression": "gzip", "compression_opts": 9, "chunks": (2**24,), "maxshape": (None,)}
+        file.create_dataset("rewards", data=np.ones(12), **packing)
+
+    assert "'rewards' packs 96 bytes in chunks of 134,217,728" in refused(replace_rewards(d4rl(), chunked))
+
+
+@pytest.mark.parametrize("packing", [{"compression": "gzip"}, {}])
+def test_a_chunk_larger_than_its_rows_is_read_where_memory_takes_it(d4rl, packing):
+    def chunked(file):
+        file.create_dataset("rewards", data=np.ones(12), chunks=(2**16,), maxshape=(None,), **packing)
+
+    assert catalog.load(str(replace_rewards(d4rl(), chunked))).rewards.tolist() == [1] * 12
+
+
 @pytest.mark.parametrize("is_policy", [True, False])
 def test_weights_that_are_one_array_many_times_are_not_read(d4rl, is_policy):
     path = d4rl()
