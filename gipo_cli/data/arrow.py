@@ -207,7 +207,7 @@ def numbers(table: Table, names: str | Sequence[str]) -> np.ndarray:
             if row != table.rows:
                 raise DataError(f"{table.place}: '{chosen[0]}' has {row} rows, the table {table.rows}.")
 
-        return filled(table.place, "+".join(chosen)[:120], shape, dtype, fill)
+        return filled(table.place, chosen[0] if len(chosen) == 1 else repr(chosen), shape, dtype, fill)
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:

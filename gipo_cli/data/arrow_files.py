@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from gipo_cli.data.parquet_sizes import require_plausible
+from gipo_cli.data import arrow_sizes, parquet_sizes
 from gipo_cli.data.trajectories import BLOCK
 from gipo_cli.errors import DataError, brief
 
@@ -146,7 +146,7 @@ def open_arrow(path: Path) -> Iterator[ArrowFile]:
     with ExitStack() as stack:
         try:
             if path.suffix.lower() in PARQUET or _begins_as_parquet(path):
-                require_plausible(path)
+                parquet_sizes.require_plausible(path)
                 # gipo's own files keep final observations and weights in the footer, beyond pyarrow's own limit.
                 limits: dict[str, Any] = {
                     "thrift_string_size_limit": min(path.stat().st_size + 1, 2**31 - 1),
@@ -156,6 +156,7 @@ def open_arrow(path: Path) -> Iterator[ArrowFile]:
             else:
                 source = stack.enter_context(pa.memory_map(str(path)))
                 file = ArrowFile(path, stack.enter_context(pa.ipc.open_file(source)), source)
+                arrow_sizes.require_plausible(path)
         except DAMAGE as error:
             raise _damaged(path, error) from error
         yield file

@@ -49,16 +49,16 @@ def filled(
         column = np.empty(shape, dtype)
         fill(column)
         return column
-    place = cache_root() / "columns" / _identity(source) / (name.replace("/", "-") + ".npy")
+    place = cache_root() / "columns" / _identity(source) / f"{_file_name(name)}.npy"
     if place.is_file():
         found = np.load(place, mmap_mode="r", allow_pickle=False)
         if found.shape == shape and found.dtype == dtype:
             return found
-    return _mapped(place, shape, dtype, size, fill)
+    return _mapped(place, name, shape, dtype, size, fill)
 
 
 def _mapped(
-    place: Path, shape: tuple[int, ...], dtype: np.dtype, size: int, fill: Callable[[np.ndarray], None]
+    place: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, size: int, fill: Callable[[np.ndarray], None]
 ) -> np.ndarray:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def _mapped(
         raise DataError(f"the cache {place.parent} cannot be made ({error.strerror}).", _CACHE_HINT) from error
     if size + SPARE_DISK > free:
         raise DataError(
-            f"'{place.stem}' has {size:,} bytes, more than memory takes, and {place.parent} has {free:,} left.",
+            f"'{name[:80]}' has {size:,} bytes, more than memory takes, and {place.parent} has {free:,} left.",
             _CACHE_HINT,
         )
     aside = place.with_name(f".{place.name}.tmp-{os.getpid()}")
@@ -100,6 +100,11 @@ def cached_array(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndar
     except OSError:
         aside.unlink(missing_ok=True)
     return made
+
+
+def _file_name(name: str) -> str:
+    """A column's name to read, as far as file systems take it, and all of it to tell it from others."""
+    return f"{name.replace('/', '-')[:40]}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
 _CACHE_HINT = "Make room there, or set GIPO_CACHE to a directory that has it."

@@ -1,5 +1,7 @@
 """What gipo's own NPZ and Parquet files say of themselves, beside their columns."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,6 +12,9 @@ from gipo_cli.data.trajectories import BehaviourWeights, Convention, Origin
 from gipo_cli.errors import DataError
 
 WEIGHTS = "weights/"  # how the names of arrays of the behaviour policy begin
+LARGEST_WEIGHTS = 2**30  # bytes of all of them; they are read into memory
+LARGEST_EXPANSION = 1100  # bytes out of one: what gzip does at most, as `data.hdf5` has it
+LARGEST_DESCRIPTION = 4 * 2**20  # bytes; gipo's own have hundreds
 
 
 class Weights(BaseModel):
@@ -52,6 +57,17 @@ def describe(text: bytes, where: str) -> Description:
         wrong = error.errors()[0]
         field = ".".join(map(str, wrong["loc"]))[:80]
         raise DataError(f"{where} is not one that gipo writes ({field or 'all of it'}: {wrong['msg']}).") from error
+
+
+def require_size(place: Path, sizes: Iterable[int]) -> None:
+    """Refuse the arrays of a behaviour policy that claim more together than the file holds, by their sizes in bytes.
+
+    Raises:
+        DataError: they do, or no policy is so large.
+    """
+    size, most = sum(sizes), min(LARGEST_WEIGHTS, place.stat().st_size * LARGEST_EXPANSION)
+    if size > most:
+        raise DataError(f"{place}: the weights of its policy claim {size:,} bytes; up to {most:,} are read.")
 
 
 def weights_of(described: Description | None, arrays: dict[str, np.ndarray]) -> BehaviourWeights | None:

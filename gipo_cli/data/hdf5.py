@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from h5py import h5l, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
-from gipo_cli.data.cache import filled
+from gipo_cli.data.cache import filled, largest_in_memory
 from gipo_cli.data.hdf5_text import Texts, texts_of
 from gipo_cli.data.trajectories import BLOCK
 from gipo_cli.errors import DataError, brief
@@ -18,6 +18,7 @@ from gipo_cli.interrupts import deferred
 LARGEST_COLUMN = 2**40  # bytes; beyond memory a column is mapped from the disk, which must have room
 # gzip makes at most about 1000 bytes of one: a column that claims more per byte of its file is no data.
 LARGEST_EXPANSION = 1100
+LARGEST_CHUNK = 2**26  # bytes; h5py makes them of a million at most
 LARGEST_TEXT = 4096  # bytes of a name or an attribute; D4RL's longest has 13
 LINKS = {h5l.TYPE_SOFT: "SoftLink", h5l.TYPE_EXTERNAL: "ExternalLink"}
 # Types that are read in place; what refers to another part of the file, or is made of such, is not.
@@ -100,7 +101,7 @@ def column_of(group: h5py.Group, key: str) -> h5py.Dataset | None:
     """A numeric dataset that may be read by slices; none where there is no such key.
 
     Raises:
-        DataError: it is not numeric, stored outside the file, virtual, or larger than it can be.
+        DataError: it is not numeric, stored outside the file, virtual, or larger than it can be or memory takes.
     """
     found = member(group, key)
     if found is None:
@@ -122,7 +123,20 @@ def column_of(group: h5py.Group, key: str) -> h5py.Dataset | None:
             f"{where} claims {size:,} bytes in a file of {on_disk:,}; it is not read.",
             f"Columns of up to {LARGEST_COLUMN:,} bytes that are really there can be read.",
         )
+    chunk = _chunk(found, dtype)
+    if chunk > max(LARGEST_CHUNK, 2 * min(size, largest_in_memory())):  # the last chunk may be half empty
+        raise DataError(
+            f"{where} packs {size:,} bytes in chunks of {chunk:,}; it is not read.",
+            "A chunk is unpacked whole; `h5repack` makes smaller ones.",
+        )
     return found
+
+
+def _chunk(found: h5py.Dataset, dtype: np.dtype) -> int:
+    """Bytes of a chunk that has to be unpacked whole; 0 where rows are read as they stand."""
+    if found.chunks is None or found.id.get_create_plist().get_nfilters() == 0:
+        return 0
+    return int(np.prod(found.chunks, dtype=object)) * dtype.itemsize
 
 
 def read_column(group: h5py.Group, key: str) -> np.ndarray | None:

@@ -1,6 +1,8 @@
 """Fetch a dataset that Minari hosts: its own download, into a place aside, and nothing of it is loaded."""
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -31,16 +33,17 @@ def download(identifier: str) -> Path:
     root = datasets_root()
     if (root / identifier / "data").is_dir():
         return root / identifier
-    stage = root / STAGE
     import minari
 
     try:
-        with _datasets_below(stage), contextlib.redirect_stdout(sys.stderr):
-            # Without force_download it takes a directory that broke off for a whole one; files that are whole stay.
-            minari.download_dataset(identifier, force_download=True)
-        stage.mkdir(parents=True, exist_ok=True)
-        _move(stage, root)
-        shutil.rmtree(stage)
+        with _own_stage(root, identifier) as stage:
+            with _datasets_below(stage), contextlib.redirect_stdout(sys.stderr):
+                # Without force_download it takes a directory that broke off for a whole one; files that are whole stay.
+                minari.download_dataset(identifier, force_download=True)
+            _move(stage, root)
+            shutil.rmtree(stage)
+    except DataError:
+        raise
     except ImportError as error:
         raise SettingError(
             f"Minari's remotes need a library that is not here ({error}).", 'pip install "minari[hf]"'
@@ -57,6 +60,40 @@ def download(identifier: str) -> Path:
             f"minari's download of {identifier} brought no data.", "`minari list remote` shows what is there."
         )
     return root / identifier
+
+
+@contextlib.contextmanager
+def _own_stage(root: Path, identifier: str) -> Iterator[Path]:
+    """A place aside for one dataset alone: what broke off of another is never published with it.
+
+    Raises:
+        DataError: another process is fetching the same.
+    """
+    stage = root / STAGE / hashlib.sha256(identifier.encode()).hexdigest()[:16]
+    stage.mkdir(parents=True, exist_ok=True)
+    handle = os.open(stage, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"another process is fetching {identifier}.", "Wait until it is done.") from error
+        _forget_parts(stage, identifier)
+        yield stage
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):  # another dataset's is there
+            (root / STAGE).rmdir()
+
+
+def _forget_parts(stage: Path, identifier: str) -> None:
+    """Take away datasets that this one is made of: half of one that broke off would be taken for whole."""
+    for directory, below, _ in os.walk(stage):
+        for name in tuple(below):
+            here = Path(directory) / name
+            if IDENTIFIER.fullmatch(here.relative_to(stage).as_posix()):
+                below.remove(name)
+                if here != stage / identifier:
+                    shutil.rmtree(here)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ class Episodes:
         """Observations [N, *O] and the final one of each episode [E, *O]: parts of one column, which is read once."""
         total, several = int(self.steps.sum()), len(self.observed) > 1
         widths = [int(np.prod(column.laid_out, dtype=object)) for column in self.observed]
-        shape = (sum(widths),) if several else self.observed[0].laid_out or (1,)
+        shape = (sum(widths),) if several else self.observed[0].laid_out
         edges = np.cumsum([0, *widths])
         starts = np.cumsum([0, *self.steps])
 

@@ -31,6 +31,11 @@ class Member:
     fortran: bool
     offset: int  # of the numbers, after the header
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
 
 @contextmanager
 def _damage(place: Path) -> Iterator[None]:
@@ -87,12 +92,13 @@ def _header(place: Path, name: str, opened: Any, size: int) -> Member:
     if any(n < 0 for n in shape) or len(shape) > 32:
         raise DataError(f"{place}: '{name}' has shape {list(shape)[:40]}; it cannot be.")
     offset = opened.tell()
-    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if offset + expected != size:
+    member = Member(name, shape, dtype, fortran, offset)
+    if offset + member.nbytes != size:
         raise DataError(
-            f"{place}: '{name}' has {size - offset:,} bytes, and its shape {list(shape)} of {dtype} needs {expected:,}."
+            f"{place}: '{name}' has {size - offset:,} bytes, and its shape {list(shape)} of {dtype} needs "
+            f"{member.nbytes:,}."
         )
-    return Member(name, shape, dtype, fortran, offset)
+    return member
 
 
 def array(place: Path, member: Member) -> np.ndarray:

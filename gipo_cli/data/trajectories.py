@@ -28,6 +28,13 @@ class ActionSpace:
     high: np.ndarray | None = None
     n: int | None = None  # number of choices of a discrete space
 
+    def __post_init__(self) -> None:
+        """Bounds of whole numbers become floats, as formats that keep them with the actions give them back."""
+        for side in ("low", "high"):
+            bound = getattr(self, side)
+            if bound is not None and bound.dtype.kind != "f":
+                object.__setattr__(self, side, bound.astype(np.float64))
+
     @property
     def is_discrete(self) -> bool:
         """Whether an action is one of `n` choices."""
@@ -49,6 +56,10 @@ class BehaviourWeights:
     observation_clip: float | None = None  # after standardisation, in standard deviations
     observation_epsilon: float = 1e-8  # added to the variance before the square root
     log_std_bounds: tuple[float, float] | None = None  # a state-dependent log standard deviation is clipped to these
+
+    def __post_init__(self) -> None:
+        """Leave out single numbers, as SAC's temperature is: they are no layer."""
+        object.__setattr__(self, "arrays", {name: array for name, array in self.arrays.items() if array.shape})
 
 
 @dataclass(frozen=True)

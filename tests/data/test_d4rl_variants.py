@@ -175,6 +175,16 @@ def test_adroit_cloned_weights_are_transposed_and_not_taken_for_the_policy(write
     assert "the policy in metadata/policy is not used: its weights are stored transposed." in log.notes
 
 
+@pytest.mark.parametrize("suffix", [".hdf5", ".npz", ".parquet", ""])
+def test_a_single_number_beside_a_policys_layers_is_no_layer(gipo, write, tmp_path, suffix):
+    path = write(columns() | infos() | policy() | {"metadata/policy/alpha": np.float32(0.2)})
+    outcome = gipo("datasets", "convert", path, str(tmp_path / f"out{suffix}"))
+    assert outcome.exit_code == 0, outcome.stderr
+    for place in (path, str(tmp_path / f"out{suffix}")):
+        assert sorted(catalog.load(place).behaviour_weights.arrays)[:2] == ["fc0/bias", "fc0/weight"]
+        assert gipo("datasets", "info", place).exit_code == 0
+
+
 def test_ends_that_replay_does_not_mark_are_found(write):
     found = columns("f8") | infos("f8") | {"timeouts": np.zeros(STEPS, bool)}
     log = catalog.load(write(found))

@@ -1,5 +1,7 @@
 """Hostile and damaged files: refused in one sentence, nothing else read."""
 
+import tracemalloc
+
 import h5py
 import numpy as np
 import pytest
@@ -64,6 +66,44 @@ def test_a_column_that_claims_more_than_the_file_can_hold_is_not_read(d4rl):
         file.create_dataset("rewards", (10**12,), "f8", chunks=(10**6,))
 
     assert "claims 8,000,000,000,000 bytes" in refused(replace_rewards(d4rl(), huge))
+
+
+def test_a_few_rows_in_a_chunk_of_many_megabytes_are_not_read(d4rl):
+    def chunked(file):
+        packing = {"compression": "gzip", "compression_opts": 9, "chunks": (2**24,), "maxshape": (None,)}
+        file.create_dataset("rewards", data=np.ones(12), **packing)
+
+    assert "'rewards' packs 96 bytes in chunks of 134,217,728" in refused(replace_rewards(d4rl(), chunked))
+
+
+@pytest.mark.parametrize("packing", [{"compression": "gzip"}, {}])
+def test_a_chunk_larger_than_its_rows_is_read_where_memory_takes_it(d4rl, packing):
+    def chunked(file):
+        file.create_dataset("rewards", data=np.ones(12), chunks=(2**16,), maxshape=(None,), **packing)
+
+    assert catalog.load(str(replace_rewards(d4rl(), chunked))).rewards.tolist() == [1] * 12
+
+
+@pytest.mark.parametrize("is_policy", [True, False])
+def test_weights_that_are_one_array_many_times_are_not_read(d4rl, is_policy):
+    path = d4rl()
+    with h5py.File(path, "r+") as file:
+        group = file.create_group("metadata/policy")
+        if is_policy:
+            group["nonlinearity"], group["output_distribution"] = np.bytes_("relu"), np.bytes_("tanh_gaussian")
+        layer = group.create_dataset("log_std", data=np.ones(2**18), compression="gzip", compression_opts=9)
+        for i in range(60):
+            group[f"layer_{i}"] = layer
+
+    if is_policy:
+        assert "the weights of its policy claim 127,926,272 bytes" in refused(path)
+    else:
+        tracemalloc.start()
+        try:
+            assert catalog.load(str(path)).behaviour_weights is None
+            assert tracemalloc.get_traced_memory()[1] < 2**21  # one of them has as much
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize("column", [np.array([b"x"] * 12), np.array(["x"] * 12, h5py.string_dtype())])

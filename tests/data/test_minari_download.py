@@ -76,6 +76,37 @@ def test_a_download_that_breaks_off_is_not_taken_for_a_dataset(gipo, remote, tmp
     assert download(NAME) == tmp_path / NAME
 
 
+@pytest.mark.parametrize("after", ["lab/other-v0", NAME])
+def test_what_broke_off_is_not_published_with_what_comes_later(remote, tmp_path, monkeypatch, after):
+    whole = minari.download_dataset
+
+    def broken(dataset_id, force_download):
+        for name in (dataset_id, "lab/half-v0"):
+            (Path(os.environ["MINARI_DATASETS_PATH"]) / name / "data").mkdir(parents=True)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(minari, "download_dataset", broken)
+    with pytest.raises(DataError, match="cannot download"):
+        download(NAME)
+    monkeypatch.setattr(minari, "download_dataset", whole)
+    assert download(after) == tmp_path / after
+    assert sorted(path.name for path in (tmp_path / "lab").iterdir()) == [
+        "namespace_metadata.json", after.removeprefix("lab/"), "part-v0",
+    ]  # fmt: skip
+
+
+def test_two_processes_do_not_fetch_the_same(remote, tmp_path, monkeypatch):
+    def meanwhile(dataset_id, force_download):
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))  # another process has its own
+        with pytest.raises(DataError, match=f"^another process is fetching {NAME}"):
+            download(NAME)
+
+    monkeypatch.setattr(minari, "download_dataset", meanwhile)
+    with pytest.raises(DataError, match="brought no data"):
+        download(NAME)
+    assert not (tmp_path / STAGE).exists()
+
+
 def test_without_the_library_that_downloads_the_extra_is_named(remote, monkeypatch):
     def missing(dataset_id, force_download):
         raise ImportError("huggingface_hub is not installed")

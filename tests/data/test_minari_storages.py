@@ -173,11 +173,47 @@ def test_boxes_of_more_than_one_axis_keep_their_shape(write, stored_as):
 
 
 @pytest.mark.parametrize("stored_as", FORMATS)
+def test_observations_of_one_number_have_the_shape_that_other_formats_give_them(write, stored_as):
+    place, buffers = write(stored_as, observed=spaces.Discrete(16), acted=spaces.Discrete(4))
+    log = catalog.load(str(place))
+    np.testing.assert_array_equal(log.observations, np.concatenate([b.observations[:-1] for b in buffers]))
+    np.testing.assert_array_equal(log.final_observations, [b.observations[-1] for b in buffers])
+
+
+@pytest.mark.parametrize("stored_as", FORMATS)
+def test_actions_of_two_axes_keep_their_bounds(write, stored_as):
+    low = np.array([[-1, -2], [-3, -np.inf]], np.float32)
+    log = catalog.load(str(write(stored_as, acted=spaces.Box(low, -low, dtype=np.float32))[0]))
+    np.testing.assert_array_equal([log.action_space.low, log.action_space.high], [low, -low])
+
+
+@pytest.mark.parametrize("low", [[[-1.0], [-1.0, 1.0]], [[[[[[[[[-1.0]]]]]]]]], ["-1", -1.0]])
+def test_bounds_that_are_no_box_count_as_none(write, low):
+    place, _ = write("hdf5")
+    path = place / "data/metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["action_space"] = json.dumps(json.loads(metadata["action_space"]) | {"low": low})
+    path.write_text(json.dumps(metadata))
+    assert catalog.load(str(place)).action_space.low is None
+
+
+@pytest.mark.parametrize("stored_as", FORMATS)
 def test_choices_are_counted_from_the_spaces_start(write, stored_as):
     place, buffers = write(stored_as, INFOS["T + 1, nan first"][0], acted=spaces.Discrete(4, start=-1))
     log = catalog.load(str(place))
     assert (log.convention, log.action_space.n) == ("categorical", 4)
     np.testing.assert_array_equal(log.actions, np.concatenate([b.actions for b in buffers]) + 1)
+
+
+@pytest.mark.parametrize("stored_as", FORMATS)
+@pytest.mark.parametrize(
+    ("space", "n"), [(spaces.MultiDiscrete([5]), 5), (spaces.MultiDiscrete([5], start=[-1]), 5),
+                     (spaces.MultiBinary(1), 2)], ids=str,
+)  # fmt: skip
+def test_a_space_of_one_choice_says_how_many_there_are(write, stored_as, space, n):
+    log = catalog.load(str(write(stored_as, acted=space)[0]))
+    assert (log.convention, log.action_space.n) == ("categorical", n)
+    assert set(log.actions) <= set(range(n))
 
 
 @pytest.mark.parametrize("stored_as", FORMATS)

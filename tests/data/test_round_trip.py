@@ -22,7 +22,7 @@ def logs(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     lengths = draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
     steps, size = sum(lengths), draw(st.integers(1, 3))
-    observed = draw(st.sampled_from([(1,), (3,), (2, 2)]))
+    observed = draw(st.sampled_from([(), (1,), (3,), (2, 2)]))
     convention = draw(st.sampled_from(["gaussian", "tanh_gaussian", "categorical"]))
     origin = draw(st.sampled_from(["recorded", "recomputed", "estimated", "none"]))
 
@@ -132,11 +132,18 @@ ODD = {
         convention="categorical",
     ),
     "a matrix of actions": plain(DRAWN[:, 0, 0], actions=np.ones((6, 2, 2)), action_space=ActionSpace((2, 2))),
+    "a matrix of actions within bounds": plain(
+        DRAWN[:, 0, 0], actions=np.ones((6, 2, 2)), action_space=ActionSpace((2, 2), -np.ones((2, 2)), np.ones((2, 2)))
+    ),
     "log-probs per dimension": plain(DRAWN[:, 0, 0], behaviour_log_probs=-np.ones((6, 2))),
     "versions with a fraction": plain(DRAWN[:, 0, 0], policy_versions=np.arange(6) / 2),
     "bounds of another precision": plain(
         DRAWN[:, 0, 0], actions=np.ones((6, 2), np.float32),
         action_space=ActionSpace((2,), np.full(2, -0.3), np.full(2, 0.1, np.float32)),
+    ),
+    "bounds of whole numbers": plain(
+        DRAWN[:, 0, 0], actions=np.ones((6, 2), np.float32),
+        action_space=ActionSpace((2,), np.array([-1, -2]), np.array([1, 2])),
     ),
 }  # fmt: skip
 

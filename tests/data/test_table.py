@@ -341,6 +341,22 @@ step = "when", terminated = "end", next_observations = ["next_x", "next_y"] }
     assert [shuffled.rewards[:3].tolist(), shuffled.rewards[3:].tolist()].__contains__([0, 1, 2])
 
 
+def test_a_mapping_that_chooses_other_columns_is_not_given_those_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIPO_COLUMN_MEMORY", "0")
+    names = [f"a reading of sensor number {i}" for i in range(8)]
+    columns = {name: np.arange(6) + 10.0 * i for i, name in enumerate(names)}
+    columns |= {name: -np.ones(6) for name in ("action", "reward", "log_prob")}
+    pacsv.write_csv(pa.table(columns), tmp_path / "log.csv")
+    for last in (6, 7):
+        observed = json.dumps([*names[:6], names[last]])
+        (tmp_path / "mapping.toml").write_text(
+            f"""columns = {{ observations = {observed}, actions = "action", rewards = "reward" }}"""
+        )
+        log = catalog.load(str(tmp_path / "log.csv"), ReadOptions(mapping=str(tmp_path / "mapping.toml")))
+        assert log.observations[0].tolist() == [0, 10, 20, 30, 40, 50, 10 * last]
+
+
 def test_a_column_of_whole_numbers_that_ends_in_halves_stays_one_of_numbers(mapped):
     columns = bandit() | {"shown": [0, 1, 0, 1, 0, 0.5]}
     log = mapped(BANDIT, columns)
@@ -513,6 +529,35 @@ def test_a_bomb_needs_room_on_the_disk_not_memory(tmp_path, monkeypatch):
     path = npz_of(tmp_path / "log.npz", rewards=np.zeros(4_000_000))
     assert path.stat().st_size < 100_000
     with pytest.raises(DataError, match="'rewards' has 32,000,000 bytes, more than memory takes"):
+        catalog.load(str(path))
+
+
+PACKED = {
+    "numbers": lambda: {"rewards": np.zeros(2**24)},
+    "lists": lambda: {"rewards": [np.zeros(2**24)]},
+    "words": lambda: {"rewards": pa.array(["a" * 2**27, "b"]).dictionary_encode()},
+}
+
+
+@pytest.mark.parametrize("columns", PACKED.values(), ids=PACKED)
+def test_an_arrow_batch_that_unpacks_to_more_than_it_can_is_not_read(tmp_path, columns):
+    path = tmp_path / "log.arrow"
+    feather.write_feather(pa.table(columns()), path, compression="zstd", chunksize=2**24)
+    assert path.stat().st_size < 5000
+    with pytest.raises(DataError, match=r"a batch claims 134,217,7\d\d bytes in a file of 4,\d{3}; it is not read"):
+        catalog.load(str(path))
+
+
+def test_a_description_of_megabytes_is_not_read(tmp_path):
+    path = npz_of(tmp_path / "log.npz", gipo=np.zeros(5 * 2**20, np.uint8))
+    with pytest.raises(DataError, match="the description 'gipo' has 5,242,880 bytes; up to 4,194,304 are read"):
+        catalog.load(str(path))
+
+
+def test_weights_that_no_policy_has_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("gipo_cli.data.description.LARGEST_WEIGHTS", 100)
+    path = write_npz(full_log(), tmp_path / "log.npz")
+    with pytest.raises(DataError, match="the weights of its policy claim 112 bytes; up to 100 are read"):
         catalog.load(str(path))
 
 

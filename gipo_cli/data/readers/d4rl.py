@@ -6,6 +6,7 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
+from gipo_cli.data.description import require_size
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.hdf5 import attribute, column_of, is_hdf5, member, open_safely, read_column, read_text, type_of
 from gipo_cli.data.log_probs import gaussian_log_probs, log_prob_key, what_there_is
@@ -123,25 +124,18 @@ def _behaviour_weights(file: h5py.File, notes: list[str]) -> BehaviourWeights | 
     group = member(file, "metadata/policy")
     if not isinstance(group, h5py.Group):
         return None
-    arrays: dict[str, np.ndarray] = {}
-    for name in map(str, group):
-        found = member(group, name)
-        keys = [f"{name}/{part}" for part in found] if isinstance(found, h5py.Group) else [name]
-        for key in map(str, keys):
-            leaf = member(group, key)
-            dtype = type_of(leaf) if isinstance(leaf, h5py.Dataset) else None
-            if dtype is not None and dtype.kind == "f":
-                arrays[key] = cast(np.ndarray, read_column(group, key))
+    layers = _layers(group)
     distribution, nonlinearity = read_text(group, "output_distribution"), read_text(group, "nonlinearity")
-    lacks = _what_lacks(arrays, distribution, nonlinearity)
+    lacks = _what_lacks({name: layer.shape for name, layer in layers.items()}, distribution, nonlinearity)
     if lacks:
         notes.append(f"the policy in metadata/policy is not used: {lacks}.")
         return None
+    require_size(Path(file.filename), (layer.size * layer.dtype.itemsize for layer in layers.values()))
     low, high = attribute(group, "log_std_low"), attribute(group, "log_std_high")
     unsaid = None if attribute(group, "log_std_bounds") == "none" else D4RL_LOG_STD_BOUNDS
     clip, epsilon = attribute(group, "observation_clip"), attribute(group, "observation_epsilon")
     return BehaviourWeights(
-        arrays=arrays,
+        arrays={name: cast(np.ndarray, read_column(group, name)) for name in layers},
         nonlinearity=cast(Any, nonlinearity),
         output_distribution=cast(Convention, distribution),
         observation_clip=clip if isinstance(clip, float) else None,
@@ -150,14 +144,28 @@ def _behaviour_weights(file: h5py.File, notes: list[str]) -> BehaviourWeights | 
     )
 
 
-def _what_lacks(arrays: dict[str, np.ndarray], distribution: str | None, nonlinearity: str | None) -> str:
+def _layers(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """The arrays of numbers in a policy, none of them read."""
+    layers: dict[str, h5py.Dataset] = {}
+    for name in map(str, group):
+        found = member(group, name)
+        keys = [f"{name}/{part}" for part in found] if isinstance(found, h5py.Group) else [name]
+        for key in keys:
+            leaf = member(group, key)
+            dtype = type_of(leaf) if isinstance(leaf, h5py.Dataset) and leaf.shape else None
+            if dtype is not None and dtype.kind == "f":
+                layers[key] = cast(h5py.Dataset, leaf)
+    return layers
+
+
+def _what_lacks(shapes: dict[str, tuple[int, ...]], distribution: str | None, nonlinearity: str | None) -> str:
     """Why weights are no policy whose density is known; nothing where they are one."""
     if distribution not in CONVENTIONS or nonlinearity not in ("relu", "tanh"):
         return f"its output is {distribution or 'unnamed'}, its nonlinearity {nonlinearity or 'unnamed'}"
     # Adroit's "cloned" files store weights transposed, [in, out]: they are not the policy as it stands.
-    if "fc0/weight" in arrays and arrays["fc0/weight"].shape[:1] != arrays.get("fc0/bias", np.empty(0)).shape:
+    if "fc0/weight" in shapes and shapes["fc0/weight"][:1] != shapes.get("fc0/bias", (0,)):
         return "its weights are stored transposed"
-    if "last_fc_log_std/weight" not in arrays and "log_std" not in arrays and distribution != "categorical":
+    if "last_fc_log_std/weight" not in shapes and "log_std" not in shapes and distribution != "categorical":
         return "it has no standard deviations"
     return ""
 

@@ -274,7 +274,7 @@ def _action_space(metadata: dict[str, Any], actions: np.ndarray, convention: str
     """The action space that metadata.json names, else the one that the actions fill; and actions counted from 0."""
     space = _space(metadata.get("action_space"))
     if convention == "categorical":
-        start, n = space.get("start", 0), space.get("n")
+        n, start = _choices(space)
         if type(start) is not int or type(n) is not int or abs(start) > LARGEST_START:
             return ActionSpace(shape=(), n=int(actions.max(initial=0)) + 1), actions
         return ActionSpace(shape=(), n=n), actions - start if start else actions
@@ -286,19 +286,32 @@ def _action_space(metadata: dict[str, Any], actions: np.ndarray, convention: str
     return ActionSpace(shape=actions.shape[1:], low=fitting[0], high=fitting[1]), actions
 
 
+def _choices(space: dict[str, Any]) -> tuple[Any, Any]:
+    """How many choices a space has, and the first of them: of a Discrete, a MultiDiscrete or a MultiBinary of one."""
+    if space.get("type") == "MultiBinary":
+        return 2, 0
+    told = space.get("n", space.get("nvec")), space.get("start", 0)
+    n, start = (value[0] if isinstance(value, list) and len(value) == 1 else value for value in told)
+    return n, start
+
+
 def _bound(space: dict[str, Any], side: str) -> np.ndarray | None:
     value = space.get(side)
-    if not _is_vector(value):
+    if not isinstance(value, list) or not _is_of_numbers(value):
         return None
-    with np.errstate(over="ignore"):  # beyond float32 is no bound
-        return np.asarray(value, np.float64 if space.get("dtype") == "float64" else np.float32)
+    try:
+        with np.errstate(over="ignore"):  # beyond float32 is no bound
+            return np.asarray(value, np.float64 if space.get("dtype") == "float64" else np.float32)
+    except ValueError:  # lists of different lengths
+        return None
 
 
-def _is_vector(value: object) -> bool:
+def _is_of_numbers(value: object, deepest: int = 8) -> bool:
+    """Whether it is a number, or lists of them in lists, one for each axis of a box."""
+    if isinstance(value, list):
+        return deepest > 0 and all(_is_of_numbers(below, deepest - 1) for below in value)
     # Python integers have no end, float32 has: a bound beyond it is damage, and counts as none.
-    return isinstance(value, list) and all(
-        isinstance(number, float) or (isinstance(number, int) and abs(number) < LARGEST_BOUND) for number in value
-    )
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST_BOUND)
 
 
 def _environment(metadata: dict[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gipo_cli.data import arrow, npz
-from gipo_cli.data.description import WEIGHTS, Description, describe, weights_of
+from gipo_cli.data.description import LARGEST_DESCRIPTION, WEIGHTS, Description, describe, require_size, weights_of
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.interleaved import in_order, restarts
 from gipo_cli.data.log_probs import log_prob_key, what_there_is
@@ -146,11 +146,17 @@ def _open(place: Path) -> Source:
         members = npz.members(place)
         described = None
         if "gipo" in members:
+            if members["gipo"].nbytes > LARGEST_DESCRIPTION:
+                raise DataError(
+                    f"{place}: the description 'gipo' has {members['gipo'].nbytes:,} bytes; "
+                    f"up to {LARGEST_DESCRIPTION:,} are read."
+                )
             text = npz.array(place, members["gipo"])
             if text.dtype.kind not in "iu":
                 raise DataError(f"{place}: the description 'gipo' holds {text.dtype}; expected bytes.")
             described = describe(text.astype(np.uint8).tobytes(), f"{place}: the description 'gipo'")
         apart = [n for n in members if n in APART or (n.startswith(WEIGHTS) and described is not None)]
+        require_size(place, (members[n].nbytes for n in apart if n.startswith(WEIGHTS)))
         arrays = {n: npz.array(place, members[n]) for n in apart}
         return Source(place, list(members), None, members, described, arrays)
     table = arrow.open_table(place, SUFFIXES)
