@@ -1,6 +1,7 @@
 """What every reader must know of behaviour log-probs: their names, their density, and what to say where they lack."""
 
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import cast
 
@@ -18,10 +19,13 @@ LOG_PROB_NAMES = (
 # A Gaussian's actions reach beyond [-1, 1], or were clipped to its bounds; a tanh hardly ever rounds to them.
 MOST_AT_BOUNDS = 0.001
 MOST_LOOKED_AT = 16 * BLOCK  # rows that tell one density from another
+MOST_LISTED = 40  # names in a message
 HALF_LOG_2_PI = 0.5 * np.log(2 * np.pi)
 
 
-def log_prob_key(options: ReadOptions, has: Callable[[str], bool], groups: tuple[str, ...], place: Path) -> str | None:
+def log_prob_key(
+    options: ReadOptions, has: Callable[[str], bool], groups: tuple[str, ...], place: Path, held: Iterable[str]
+) -> str | None:
     """Where a file keeps its log-probs: the key that was asked for, else the first usual name it has, else none.
 
     Args:
@@ -29,16 +33,21 @@ def log_prob_key(options: ReadOptions, has: Callable[[str], bool], groups: tuple
         has: whether the file has a column of this key.
         groups: prefixes under which the usual names are looked for, in this order.
         place: the file.
+        held: what it holds, for the error.
 
     Raises:
-        DataError: the key that was asked for is not there.
+        DataError: the key that was asked for is not there; the nearest one that is is named.
     """
     if options.log_prob_key:
         for group in ("", *groups):
             if has(group + options.log_prob_key):
                 return group + options.log_prob_key
+        names = sorted(map(str, held))
+        near = get_close_matches(options.log_prob_key, names, n=1)
+        listed = ", ".join(names[:MOST_LISTED]) + (", ..." if len(names) > MOST_LISTED else "")
         raise DataError(
-            f"{place} has no column '{options.log_prob_key}'.", "`gipo datasets info` shows what the log holds."
+            f"{place} has no column '{options.log_prob_key}'.",
+            f"Did you mean '{near[0]}'?" if near else f"It holds: {listed or 'nothing'}.",
         )
     return next((group + name for group in groups for name in LOG_PROB_NAMES if has(group + name)), None)
 

@@ -138,3 +138,11 @@ def test_a_number_that_is_not_finite_is_placed(d4rl, column):
     name = {"infos__action_log_probs": "behaviour_log_probs"}.get(column, column)
     with pytest.raises(DataError, match=rf"'{name}' holds a number that is not finite in row 5 \(episode 1\); 1 rows"):
         open_log(str(path))
+
+
+def test_a_column_of_log_probs_that_is_not_there_is_named_with_the_nearest(d4rl):
+    path = d4rl()
+    for asked, hint in (("action_log_prob", "Did you mean 'infos/action_log_probs'?"), ("x", "It holds: actions, ")):
+        with pytest.raises(DataError, match=f"has no column '{asked}'") as refused:
+            D4RL.read(path, "log", ReadOptions(log_prob_key=asked))
+        assert refused.value.hint.startswith(hint)

@@ -41,7 +41,8 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         declared = weights.output_distribution if weights else attribute(file, "output_distribution")
         choices, origin = attribute(file, "action_choices"), attribute(file, "log_probs_origin")
         repairs = attribute(file, "repairs")
-        key = log_prob_key(options, lambda name: member(file, name) is not None, ("infos/", ""), place)
+        held = [*file, *(f"infos/{name}" for name in member(file, "infos") or ())]
+        key = log_prob_key(options, lambda name: member(file, name) is not None, ("infos/", ""), place, held)
         actions = _column(file, "actions")
         log_probs = read_column(file, key) if key else _of_recorded_gaussians(file, actions, options, notes)
         if log_probs is None:

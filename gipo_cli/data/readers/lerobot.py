@@ -130,7 +130,7 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
     if isinstance(claimed, int) and claimed != table.rows:
         notes.append(f"{INFO} claims {claimed} frames, the data holds {table.rows}.")
     observed = _observed(table, info, notes)
-    key = log_prob_key(options, table.names.__contains__, ("",), place)
+    key = log_prob_key(options, table.names.__contains__, ("",), place, table.names)
     if key is None:
         others = [column for column in table.names if not column.startswith("observation")]
         notes.append(what_there_is("columns", set(others) - KNOWN - BOOKKEEPING))

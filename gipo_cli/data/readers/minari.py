@@ -182,7 +182,7 @@ def _log_prob_key(storage: Storage, infos: list[str], options: ReadOptions, plac
     known = {f"infos/{info}" for info, members in below.items() if not members}
     known |= {f"infos/{info}/{member}" for info, members in below.items() for member in members}
     nested = [f"infos/{info}/" for info, members in below.items() if members]
-    return log_prob_key(options, known.__contains__, ("infos/", *nested), place)
+    return log_prob_key(options, known.__contains__, ("infos/", *nested), place, known)
 
 
 def _log_probs(episodes: Episodes, key: str | None, notes: list[str]) -> tuple[np.ndarray, bool]:

@@ -96,7 +96,7 @@ def _flat(
     actions = columns["actions"]
     inputs = columns.get("action_dist_inputs")
     discrete = actions.dtype.kind in "iu"
-    key = log_prob_key(options, columns.__contains__, ("",), place)
+    key = log_prob_key(options, columns.__contains__, ("",), place, held)
     log_probs = columns[key] if key else None
     if key == "action_logp" and log_probs is not None and not log_probs.any():
         notes.append("action_logp is zero throughout, which is what RLlib writes where its policy did not fill it.")

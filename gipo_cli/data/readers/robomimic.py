@@ -69,7 +69,9 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         keys = _observed(first, "obs", place)
         if len(keys) > 1:
             notes.append(f"observations are {', '.join(keys)}, laid side by side in this order.")
-        key = log_prob_key(options, lambda key: isinstance(member(first, key), h5py.Dataset), ("", "infos/"), place)
+        key = log_prob_key(
+            options, lambda key: isinstance(member(first, key), h5py.Dataset), ("", "infos/"), place, first
+        )
         if key is None:
             notes.append(what_there_is("demonstrations", set(first) - NOT_LOG_PROBS))
         ends = np.cumsum(demos.steps) - 1

@@ -3,7 +3,7 @@
 import csv
 import re
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gipo_cli.data import arrow, npz
-from gipo_cli.data.description import LARGEST_DESCRIPTION, WEIGHTS, Description, describe, require_size, weights_of
+from gipo_cli.data import arrow
+from gipo_cli.data.description import weights_of
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.interleaved import in_order, restarts
 from gipo_cli.data.log_probs import log_prob_key, what_there_is
@@ -20,10 +20,10 @@ from gipo_cli.data.mapping import Log, Mapping, Names, chosen, read_mapping
 from gipo_cli.data.options import ReadOptions
 from gipo_cli.data.places import first_bytes
 from gipo_cli.data.readers import Reader
+from gipo_cli.data.table_source import SUFFIXES, Source, open_source
 from gipo_cli.data.trajectories import Trajectories
-from gipo_cli.errors import DataError, brief
+from gipo_cli.errors import DataError
 
-SUFFIXES = (*arrow.PARQUET, *arrow.ARROW, *arrow.CSV)
 # What a column may be called, besides gipo's own name, which comes first.
 USUAL = {
     "observations": ("observations", "observation", "obs"),
@@ -41,55 +41,9 @@ USUAL = {
     "policy_versions": ("policy_versions",),
 }
 NEEDED = ("observations", "actions", "rewards")
-APART = ("final_observations", "episode_starts", "action_low", "action_high")  # not one row a step
 MOST_CHOICES = 1 << 16
 SHOWN_CHOICES = 8
 HEADER = 1 << 20  # bytes that the first line of a CSV may have
-
-
-@dataclass(frozen=True)
-class Source:
-    """The columns of a file, whatever its format."""
-
-    place: Path
-    held: list[str]
-    table: arrow.Table | None = None
-    members: dict[str, npz.Member] | None = None
-    description: Description | None = None
-    arrays: dict[str, np.ndarray] | None = None  # what is not one row a step
-
-    def is_text(self, name: str) -> bool:
-        """Whether a column holds words."""
-        if self.table is not None:
-            return arrow.is_text(self.table.fields[name].type)
-        return self.members is not None and self.members[name].dtype.kind in "SU"
-
-    def numbers(self, names: Names) -> np.ndarray:
-        """One column [N] or [N, A], or several beside one another [N, A]."""
-        if self.table is not None:
-            return arrow.numbers(self.table, names)
-        listed = [names] if isinstance(names, str) else names
-        for name in listed:
-            if self.is_text(name):
-                raise DataError(f"{self.place}: '{name}' holds text; expected numbers.")
-        found = [npz.array(self.place, (self.members or {})[name]) for name in listed]
-        for name, column in zip(listed, found, strict=True):
-            if column.ndim == 0:
-                raise DataError(f"{self.place}: '{name}' has shape []; expected one row a step.")
-        if isinstance(names, str) or (len(found) == 1 and found[0].ndim > 1):
-            return found[0]
-        if len({column.shape[:1] for column in found}) != 1:
-            raise DataError(f"{self.place}: {', '.join(listed)} have different numbers of rows; expected as many.")
-        return np.concatenate([column.reshape(len(column), -1) for column in found], axis=1)
-
-    def words(self, name: str, most: int | None = None) -> tuple[np.ndarray, list[str]]:
-        """A column of words as numbers of their sorted order, and the words."""
-        if self.table is not None:
-            return arrow.words(self.table, name, most)
-        known, codes = np.unique(npz.words(self.place, (self.members or {})[name]), return_inverse=True)
-        if most is not None and len(known) > most:
-            raise DataError(f"{self.place}: '{name}' has more than {most:,} different words.")
-        return codes, [str(word) for word in known]
 
 
 def recognises(place: Path) -> bool:
@@ -123,13 +77,13 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         SettingError: the mapping is wrong.
         DataError: the file is damaged, or lacks a column that is needed, or one holds what it should not.
     """
-    source = _open(place)
+    source = open_source(place)
     mapping = read_mapping(options.mapping) if options.mapping else None
     roles = _mapped(source, mapping) if mapping else _named(source)
     if source.table is not None and roles.get("episode") in source.table.wholes:
         # A CSV's numbers are read as floats, which take 2^60 and 2^60 + 1 for one episode.
         source = replace(source, table=arrow.open_table(place, SUFFIXES, as_words=[str(roles["episode"])]))
-    key = log_prob_key(options, source.held.__contains__, ("", "infos/"), place)
+    key = log_prob_key(options, source.held.__contains__, ("", "infos/"), place, source.held)
     if options.log_prob_key or (mapping is None and key):
         roles.pop("probabilities", None)
         roles["log_probs"] = key or ""
@@ -139,43 +93,6 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         if source.table is not None and source.table.rows == 0:
             raise DataError(f"{place} holds no steps.")
     return to_trajectories(_flat(source, name, options, roles, mapping))
-
-
-def _open(place: Path) -> Source:
-    if first_bytes(place, SUFFIXES, 2) == b"PK" or place.suffix.lower() == ".npz":
-        members = npz.members(place)
-        described = None
-        if "gipo" in members:
-            if members["gipo"].nbytes > LARGEST_DESCRIPTION:
-                raise DataError(
-                    f"{place}: the description 'gipo' has {members['gipo'].nbytes:,} bytes; "
-                    f"up to {LARGEST_DESCRIPTION:,} are read."
-                )
-            text = npz.array(place, members["gipo"])
-            if text.dtype.kind not in "iu":
-                raise DataError(f"{place}: the description 'gipo' holds {text.dtype}; expected bytes.")
-            described = describe(text.astype(np.uint8).tobytes(), f"{place}: the description 'gipo'")
-        apart = [n for n in members if n in APART or (n.startswith(WEIGHTS) and described is not None)]
-        require_size(place, (members[n].nbytes for n in apart if n.startswith(WEIGHTS)))
-        arrays = {n: npz.array(place, members[n]) for n in apart}
-        return Source(place, list(members), None, members, described, arrays)
-    table = arrow.open_table(place, SUFFIXES)
-    text = table.metadata.get(b"gipo")
-    described = None if text is None else describe(text, f"{place}: the description 'gipo'")
-    arrays = {}
-    if described is not None and b"gipo_arrays" in table.metadata:
-        arrays = _safetensors(place, table.metadata[b"gipo_arrays"])
-    return Source(place, list(table.fields), table, None, described, arrays)
-
-
-def _safetensors(place: Path, raw: bytes) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        return load(raw)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{place}: its 'gipo_arrays' are no safetensors that can be read ({brief(error)}).") from error
 
 
 def _usual(held: list[str], role: str) -> Names | None:

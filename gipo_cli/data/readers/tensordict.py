@@ -57,7 +57,8 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         DataError: a leaf that is missing, of another size than its meta.json says, or outside of the directory.
     """
     batch, leaves, unread = _leaves(place)
-    key = log_prob_key(options, leaves.__contains__, ("", "collector/", "next/infos/", "infos/", "info/"), place)
+    groups = ("", "collector/", "next/infos/", "infos/", "info/")
+    key = log_prob_key(options, leaves.__contains__, groups, place, leaves)
     found = {role: next((n for n in names if n in leaves), None) for role, names in KNOWN.items()} | {"log_probs": key}
     for role in ("observations", "actions", "rewards"):
         if found[role] is None:
