@@ -50,10 +50,12 @@ def filled(
         fill(column)
         return column
     place = cache_root() / "columns" / _identity(source) / f"{_file_name(name)}.npy"
-    if place.is_file():
+    try:
         found = np.load(place, mmap_mode="r", allow_pickle=False)
         if found.shape == shape and found.dtype == dtype:
             return found
+    except (OSError, ValueError, EOFError):
+        pass  # not there, or damaged, which is as good as not there
     return _mapped(place, name, shape, dtype, size, fill)
 
 

@@ -176,6 +176,8 @@ def locate(dataset: str, quiet: bool = False) -> tuple[Path, str]:
         # A name too long for a file, or ~somebody who has no home here.
         raise DataError(f"{dataset} is not a path that can be looked up ({error}).") from error
     if exists and dataset:
+        if not path.is_file() and not path.is_dir():
+            raise DataError(f"{path} is a pipe or a device; expected a file.", "Save what comes out of it to a file.")
         return path, path.stem or path.name
     if "/" in dataset or path.suffix:
         raise DataError(f"there is no file {dataset}.", "`gipo datasets list` shows what is bundled.")

@@ -10,7 +10,7 @@ import numpy as np
 from h5py import h5l, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
 from gipo_cli.data.cache import filled, largest_in_memory
-from gipo_cli.data.hdf5_text import Texts, texts_of
+from gipo_cli.data.hdf5_text import LONGEST, Texts, texts_of
 from gipo_cli.data.trajectories import BLOCK
 from gipo_cli.errors import DataError, brief
 from gipo_cli.interrupts import deferred
@@ -19,7 +19,6 @@ LARGEST_COLUMN = 2**40  # bytes; beyond memory a column is mapped from the disk,
 # gzip makes at most about 1000 bytes of one: a column that claims more per byte of its file is no data.
 LARGEST_EXPANSION = 1100
 LARGEST_CHUNK = 2**26  # bytes; h5py makes them of a million at most
-LARGEST_TEXT = 4096  # bytes of a name or an attribute; D4RL's longest has 13
 LINKS = {h5l.TYPE_SOFT: "SoftLink", h5l.TYPE_EXTERNAL: "ExternalLink"}
 # Types that are read in place; what refers to another part of the file, or is made of such, is not.
 PLAIN = (h5t.TypeStringID, h5t.TypeIntegerID, h5t.TypeFloatID, h5t.TypeEnumID)
@@ -187,7 +186,7 @@ def is_words(kind: Any) -> bool:
 
 
 def read_text(group: h5py.Group, key: str) -> str | None:
-    """A scalar string dataset as text; none where there is no such key, or it is no string of a name's size.
+    """A scalar string dataset as text; none where there is no such key, or it is no string, or too long.
 
     Raises:
         DataError: it is of variable length, and damaged.
@@ -198,7 +197,7 @@ def read_text(group: h5py.Group, key: str) -> str | None:
     kind = found.id.get_type()
     if is_words(kind):
         return _texts_in(cast(h5py.Group, found.parent))["members"].get(key.rpartition("/")[2])
-    if not isinstance(kind, h5t.TypeStringID) or kind.get_size() > LARGEST_TEXT:
+    if not isinstance(kind, h5t.TypeStringID) or kind.get_size() > LONGEST:
         return None
     try:
         value = found[()]
@@ -223,7 +222,7 @@ def attribute(group: h5py.Group | h5py.Dataset, name: str) -> str | float | None
     kind = stored.get_type()
     if is_words(kind):
         return _texts_in(group)["attributes"].get(name)
-    if not isinstance(kind, PLAIN) or stored.get_space().get_simple_extent_npoints() * kind.get_size() > LARGEST_TEXT:
+    if not isinstance(kind, PLAIN) or stored.get_space().get_simple_extent_npoints() * kind.get_size() > LONGEST:
         return None
     try:
         value = group.attrs[name]

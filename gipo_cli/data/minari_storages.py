@@ -102,7 +102,8 @@ class _Hdf5:
 
     def members(self, episode: int, key: str) -> list[str]:
         found = member(self._group(episode), key) if key else self._group(episode)
-        return sorted(map(str, found))[:MOST_MEMBERS] if isinstance(found, h5py.Group) else []
+        names = sorted(map(str, found)) if isinstance(found, h5py.Group) else []
+        return _taken(names, key, f"{self._file.filename}: {self.names[episode]}")
 
     def outlines(self, episode: int, keys: list[str]) -> dict[str, Outline | None]:
         group = self._group(episode)
@@ -124,6 +125,13 @@ class _Hdf5:
             except OSError as error:
                 where = f"{self._file.filename}: '{key}' of {self.names[episode]}"
                 raise DataError(f"{where} is damaged ({brief(error)}).", "Copy or download the file again.") from error
+
+
+def _taken(names: list[str], key: str, where: str) -> list[str]:
+    """Names of members, of which none must be missed; those of the whole episode are for a sentence."""
+    if key and len(names) > MOST_MEMBERS:
+        raise DataError(f"{where} has {len(names):,} members in '{key}'; up to {MOST_MEMBERS} are read.")
+    return names[:MOST_MEMBERS]
 
 
 def _native(found: h5py.Dataset) -> np.dtype:
@@ -171,7 +179,8 @@ class _Arrow:
 
     def members(self, episode: int, key: str) -> list[str]:
         with self._first(episode) as file:
-            return file.fields(key)[:MOST_MEMBERS] if key else file.names[:MOST_MEMBERS]
+            names = file.fields(key) if key else file.names
+        return _taken(names, key, f"{self._root}: {self.names[episode]}")
 
     def outlines(self, episode: int, keys: list[str]) -> dict[str, Outline | None]:
         rows, found = 0, {}

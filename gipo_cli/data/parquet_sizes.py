@@ -19,7 +19,7 @@ LARGEST_EXPANSION = 1100  # bytes out of one: what gzip does at most, as `data.h
 LARGEST_HEADER = 1 << 16  # bytes of a page's header; its statistics may hold the longest text of the page
 DEEPEST = 32
 REPEATED = 2
-I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 4, 5, 6, 7, 8, 9, 10, 11, 12
+I16, I32, I64, DOUBLE, BINARY, LIST, SET, STRUCT = 4, 5, 6, 7, 8, 9, 10, 12
 Fields = dict[int, Any]
 
 

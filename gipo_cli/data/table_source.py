@@ -81,6 +81,9 @@ def open_source(place: Path) -> Source:
             described = describe(text.astype(np.uint8).tobytes(), f"{place}: the description 'gipo'")
         apart = [n for n in members if n in APART or (n.startswith(WEIGHTS) and described is not None)]
         require_size(place, (members[n].nbytes for n in apart if n.startswith(WEIGHTS)))
+        for n in apart:
+            if members[n].dtype.kind in "SU":
+                raise DataError(f"{place}: '{n}' holds text; expected numbers.")
         arrays = {n: npz.array(place, members[n]) for n in apart}
         return Source(place, list(members), None, members, described, arrays)
     table = arrow.open_table(place, SUFFIXES)

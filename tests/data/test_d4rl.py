@@ -102,6 +102,13 @@ def test_integer_actions_are_choices(d4rl):
     assert (log.convention, log.action_space.n, log.actions.shape) == ("categorical", 3, (12,))
 
 
+@pytest.mark.parametrize("actions", [np.arange(12) % 3 == 0, np.zeros((12, 1), bool)])
+def test_flags_as_actions_are_two_choices(d4rl, actions):
+    log = D4RL.read(d4rl(actions=actions, infos__action_log_probs=-np.ones(12)), "log", ReadOptions())
+    assert (log.convention, log.action_space.n) == ("categorical", 2)
+    assert log.actions.tolist() == actions.reshape(12).astype(int).tolist()
+
+
 def test_a_log_without_log_probs_is_refused_with_what_can_be_done(gipo, d4rl):
     path = d4rl(drop=("infos/action_log_probs",), infos__qpos=np.zeros((12, 2)))
     outcome = gipo("train", "--dataset", path)

@@ -250,6 +250,18 @@ def test_a_file_larger_than_memory_is_mapped_and_the_same(write, tmp_path, monke
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.npy")} == made
 
 
+@pytest.mark.parametrize("left", [0, 100, -1])
+def test_a_damaged_column_in_the_cache_is_made_again(write, tmp_path, monkeypatch, left):
+    path = write(columns() | infos())
+    plain = catalog.load(path)
+    monkeypatch.setenv("GIPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIPO_COLUMN_MEMORY", "100")
+    catalog.load(path)
+    for file in (tmp_path / "cache").rglob("*.npy"):
+        file.write_bytes(file.read_bytes()[:left])
+    assert catalog.load(path).fingerprint == plain.fingerprint
+
+
 def test_an_unfinished_last_episode_is_cut(write):
     """hopper-random-v2 ends with four steps that lead nowhere."""
     found = {key: column[:34] for key, column in (columns() | infos(log_probs=UNIFORM)).items()}

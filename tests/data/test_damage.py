@@ -1,5 +1,7 @@
 """Logs that are damaged or made to harm: each is refused in a sentence, and harms no episode that is whole."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -120,6 +122,12 @@ def test_the_weights_of_a_policy_with_other_actions_are_refused(d4rl):
 def test_a_place_that_cannot_be_is_refused(place):
     with pytest.raises(GipoError):
         catalog.load(place)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.npz", "log.parquet", "log.hdf5", "log"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    assert refusal(tmp_path / name) == "LOG is a pipe or a device; expected a file."
 
 
 def test_scattered_damage_is_refused_or_harmless(d4rl, tmp_path):

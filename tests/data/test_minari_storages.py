@@ -157,6 +157,14 @@ def test_dict_observations_are_laid_side_by_side_as_gymnasium_flattens_them(writ
 
 
 @pytest.mark.parametrize("stored_as", FORMATS)
+def test_more_observations_than_are_read_are_refused(write, stored_as, monkeypatch):
+    monkeypatch.setattr("gipo_cli.data.minari_storages.MOST_MEMBERS", 2)
+    space = spaces.Dict({f"sensor_{i}": BOX for i in range(3)})
+    with pytest.raises(DataError, match=r"episode.0 has 3 members in 'observations'; up to 2 are read"):
+        catalog.load(str(write(stored_as, observed=space)[0]))
+
+
+@pytest.mark.parametrize("stored_as", FORMATS)
 def test_a_dict_that_holds_choices_is_refused(write, stored_as):
     space = spaces.Dict(a=BOX, b=spaces.Discrete(3))
     with pytest.raises(DataError, match="'observations/b' is a Discrete space") as refused:

@@ -129,6 +129,11 @@ def test_images_are_refused_by_name(write):
     assert "--camera_names" in refused.value.hint
 
 
+def test_more_keys_than_are_read_are_refused(write):
+    with pytest.raises(DataError, match="'obs' has 300 keys; up to 256 are read"):
+        catalog.load(write(keys=[f"sensor_{i}" for i in range(300)]))
+
+
 def without(key):
     def change(file):
         del file[key]

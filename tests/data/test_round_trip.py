@@ -83,8 +83,7 @@ def test_a_log_comes_back_as_it_was(tmp_path_factory, name, log):
     WRITERS.load(name)(log, path, {"seed": 1, "note": "ünï"})
     back = catalog.load(str(path))
     assert back.fingerprint == log.fingerprint
-    if name == "d4rl":
-        assert back.repairs == log.repairs
+    assert back.repairs == log.repairs
     assert back.transitions == log.transitions
 
 

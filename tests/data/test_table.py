@@ -500,6 +500,15 @@ def test_hostile_members_are_refused(tmp_path, rewards, expected):
         catalog.load(str(npz_of(tmp_path / "log.npz", rewards=rewards)))
 
 
+@pytest.mark.parametrize("name", ["final_observations", "action_low", "weights/log_std"])
+def test_text_beside_the_rows_is_refused(tmp_path, name):
+    path = write_npz(full_log(), tmp_path / "log.npz")
+    arrays = dict(np.load(path)) | {name: np.array([["a", "b", "c"]] * 3)}
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=f"'{name}' holds text; expected numbers"):
+        catalog.load(str(path))
+
+
 def test_big_endian_and_column_order_members_are_read(tmp_path):
     columns = plain_columns()
     columns["observations"] = np.asfortranarray(columns["observations"].astype(">f4"))

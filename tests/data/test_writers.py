@@ -20,6 +20,7 @@ import pytest
 
 from gipo_cli.data import catalog, writers
 from gipo_cli.data.hdf5_writing import Hdf5Writer
+from gipo_cli.data.saving import history_of
 from gipo_cli.data.trajectories import ActionSpace, BehaviourWeights, Trajectories
 from gipo_cli.data.writers import d4rl
 from gipo_cli.errors import SettingError
@@ -271,6 +272,12 @@ def test_a_log_without_log_probs_is_written_without_the_column(log, tmp_path, na
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
+
+
+@pytest.mark.parametrize("length", [5000, 100_000])
+def test_what_a_file_says_of_its_making_stays_however_long(log, tmp_path, length):
+    d4rl.write(log, tmp_path / "log.hdf5", {"command": "x" * length})
+    assert history_of([str(tmp_path / "log.hdf5")])["command"] == "x" * length
 
 
 def test_minari_itself_loads_and_iterates_what_is_written(log, tmp_path, monkeypatch):

@@ -44,6 +44,8 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         held = [*file, *(f"infos/{name}" for name in member(file, "infos") or ())]
         key = log_prob_key(options, lambda name: member(file, name) is not None, ("infos/", ""), place, held)
         actions = _column(file, "actions")
+        flags = actions.dtype == bool
+        actions = actions.astype(np.int64) if flags else actions
         log_probs = read_column(file, key) if key else _of_recorded_gaussians(file, actions, options, notes)
         if log_probs is None:
             notes.append(what_there_is("infos", member(file, "infos")))
@@ -64,7 +66,7 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
             executed_actions=read_column(file, "infos/executed_actions"),
             policy_versions=read_column(file, "infos/policy_versions"),
             declared_convention=options.log_prob_convention or cast(Any, declared),
-            choices=int(choices) if isinstance(choices, float) else None,
+            choices=int(choices) if isinstance(choices, float) else 2 if flags else None,
             action_low=read_column(file, "metadata/action_low"),
             action_high=read_column(file, "metadata/action_high"),
             environment=_environment(file),

@@ -144,6 +144,7 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
         environment=_environment(metadata),
         behaviour_weights=weights,
         log_probs_origin=_origin(metadata, key, options),
+        repairs=_repairs(metadata),
         notes=tuple(notes),
         **recorded,
     )
@@ -225,6 +226,12 @@ def _origin(metadata: dict[str, Any], key: str | None, options: ReadOptions) -> 
         return "none"
     said = metadata.get("gipo_log_probs_origin")
     return cast(Origin, said) if said in ORIGINS and not options.log_prob_key else "recorded"
+
+
+def _repairs(metadata: dict[str, Any]) -> tuple[str, ...]:
+    """The repairs that gipo says it has applied."""
+    said = metadata.get("gipo_repairs")
+    return tuple(said) if isinstance(said, list) and all(isinstance(name, str) for name in said) else ()
 
 
 def _shape(space: dict[str, Any]) -> tuple[int, ...] | None:

@@ -147,12 +147,14 @@ def _observed(demo: h5py.Group, key: str, place: Path) -> list[str]:
         DataError: there are none, or one is an image.
     """
     group = member(demo, key)
-    keys = sorted(map(str, group))[:MOST_KEYS] if isinstance(group, h5py.Group) else []
+    keys = sorted(map(str, group)) if isinstance(group, h5py.Group) else []
     if not keys:
         raise DataError(
             f"{place}: {str(demo.name).strip('/')} has no '{key}'.",
             "robomimic's dataset_states_to_obs.py adds observations to a file of states.",
         )
+    if len(keys) > MOST_KEYS:
+        raise DataError(f"{place}: '{key}' has {len(keys):,} keys; up to {MOST_KEYS} are read.")
     for name in keys:
         shape = _column(demo, f"{key}/{name}", place).shape[1:]
         if len(shape) > 1:

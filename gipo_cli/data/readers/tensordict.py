@@ -39,7 +39,6 @@ KNOWN = {
     "episodes": ("collector/traj_ids", "traj_ids", "episode"),
     "policy_versions": ("collector/policy_version", "policy_version"),
 }
-NUMBER_A_STEP = ("rewards", "terminated", "truncated", "done", "episodes", "policy_versions", "log_probs")
 
 
 def recognises(place: Path) -> bool:
