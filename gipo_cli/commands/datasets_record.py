@@ -15,7 +15,10 @@ POLICY_FILES = (".safetensors", ".zip")
 
 
 def datasets_record(
-    out: Annotated[Path, typer.Option(help="HDF5 file to make; never overwritten.")],
+    out: Annotated[str, typer.Option(help="New place, in the format of its suffix; never overwritten.")],
+    format_name: Annotated[
+        str, typer.Option("--format", help="d4rl, minari, npz or parquet; from the suffix of --out unless given.")
+    ] = "",
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,11 +48,11 @@ def datasets_record(
     from contextlib import nullcontext
 
     from gipo_cli.data.recording import origin_of, record
-    from gipo_cli.data.writers.d4rl import refuse_existing, write
+    from gipo_cli.data.saving import Destination
     from gipo_cli.evaluation.environments import make_environments
     from gipo_cli.rendering import terminal
 
-    refuse_existing(out)
+    destination = Destination(out, format_name)
     places = [*(policy or ()), *(_sorted_policies(policies) if policies else ())]
     if not places:
         raise SettingError("no policy was named.", "Name one: --policy POLICY.safetensors, or --policy random.")
@@ -59,13 +62,13 @@ def datasets_record(
     behaviours = [loaded[place] if place in loaded else _random(made[0], environment_id) for place in places]
     with nullcontext(lambda n=1: None) if quiet else terminal.progress("recording", steps) as advance:
         log = record(
-            [behaviour.policy for behaviour in behaviours], made, name=out.stem, environment_id=environment_id,
-            steps=steps, seed=seed, on_steps=advance,
+            [behaviour.policy for behaviour in behaviours], made, name=destination.path.stem,
+            environment_id=environment_id, steps=steps, seed=seed, on_steps=advance,
         )  # fmt: skip
-    write(log, out, origin_of(behaviours, seed=seed, environments=environments))
+    destination.save(log, origin_of(behaviours, seed=seed, environments=environments))
     returns = log.episode_returns
     summary: dict[str, Any] = {
-        "file": str(out),
+        "file": str(destination.path),
         "fingerprint": log.fingerprint,
         "transitions": log.transitions,
         "episodes": log.episodes,
@@ -75,12 +78,15 @@ def datasets_record(
         "standard_error": float(returns.std(ddof=1) / len(returns) ** 0.5) if len(returns) > 1 else None,
         "log_prob_min": float(log.behaviour_log_probs.min()),
         "log_prob_max": float(log.behaviour_log_probs.max()),
-        "bytes": out.stat().st_size,
+        "format": destination.format,
+        "bytes": destination.bytes,
     }
     if json:
         terminal.json_document(summary)
     else:
-        terminal.table("", ["recorded", str(out)], [[name, value] for name, value in summary.items() if name != "file"])
+        terminal.table(
+            "", ["recorded", summary["file"]], [[name, value] for name, value in summary.items() if name != "file"]
+        )
 
 
 def _sorted_policies(named: str) -> list[str]:

@@ -70,6 +70,17 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(gipo, cartpole_
     assert a != c
 
 
+def test_a_log_is_recorded_in_the_format_of_its_suffix(gipo, cartpole_policy, tmp_path):
+    outs = {"a.hdf5": "d4rl", "a.npz": "npz", "a.parquet": "parquet", "a": "minari"}
+    told = {out: json.loads(record(gipo, cartpole_policy, "CartPole-v1", tmp_path / out).stdout) for out in outs}
+    assert {out: summary["format"] for out, summary in told.items()} == outs
+    assert len({summary["fingerprint"] for summary in told.values()}) == 1
+    assert (tmp_path / "a.npz").read_bytes().startswith(b"PK")
+    refused = record(gipo, cartpole_policy, "CartPole-v1", tmp_path / "a.csv")
+    assert refused.exit_code == 2
+    assert "'.csv' names no format that can be written." in refused.stderr
+
+
 def test_a_file_that_is_there_is_never_overwritten(gipo, cartpole_policy, tmp_path):
     (tmp_path / "a.hdf5").write_text("mine")
     outcome = record(gipo, cartpole_policy, "CartPole-v1", tmp_path / "a.hdf5")
