@@ -55,4 +55,4 @@ def datasets_convert(
         terminal.json_document(summary)
         return
     rows = [[name, value] for name, value in summary.items() if name not in ("place", "notes")]
-    terminal.table("", ["written", summary["place"]], [*rows, *(["note", note] for note in log.notes)])
+    terminal.pairs(["written", summary["place"]], [*rows, *(["note", note] for note in log.notes)])

@@ -60,4 +60,4 @@ def datasets_merge(
         terminal.json_document(summary)
         return
     rows = [[name, value] for name, value in summary.items() if name not in ("place", "notes")]
-    terminal.table("", ["merged", summary["place"]], [*rows, *(["note", note] for note in log.notes)])
+    terminal.pairs(["merged", summary["place"]], [*rows, *(["note", note] for note in log.notes)])

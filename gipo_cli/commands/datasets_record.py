@@ -84,8 +84,8 @@ def datasets_record(
     if json:
         terminal.json_document(summary)
     else:
-        terminal.table(
-            "", ["recorded", summary["file"]], [[name, value] for name, value in summary.items() if name != "file"]
+        terminal.pairs(
+            ["recorded", summary["file"]], [[name, value] for name, value in summary.items() if name != "file"]
         )
 
 

@@ -64,5 +64,6 @@ def datasets_split(
     ]
     if json:
         terminal.json_document({"parts": summary})
-    else:
-        terminal.table("", list(summary[0]), [list(part.values()) for part in summary])
+        return
+    for name, part in zip(("share", "rest"), summary, strict=True):
+        terminal.pairs([name, part["place"]], [[key, value] for key, value in part.items() if key != "place"])

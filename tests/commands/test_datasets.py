@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gipo_cli.data import catalog, saving
-from gipo_cli.rendering import plots
+from gipo_cli.rendering import plots, terminal
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -130,6 +130,22 @@ def test_a_split_has_every_episode_once_and_merges_again(gipo, cartpole_log, her
     log = catalog.load("c.hdf5")
     assert sorted(log.episode_returns) == sorted(whole.episode_returns)
     assert np.bincount(log.policy_versions).tolist() == [part["transitions"] for part in split]
+
+
+def test_a_split_shows_a_value_a_line(gipo, cartpole_log, here):
+    lines = gipo("datasets", "split", cartpole_log, "--out", "a.hdf5", "--rest", "b.hdf5").stdout.splitlines()
+    shown = [line.split(maxsplit=1) for line in lines]
+    assert [pair for pair in shown if pair[0] in ("share", "rest")] == [["share", "a.hdf5"], ["rest", "b.hdf5"]]
+    assert [value for name, value in shown if name == "fingerprint"] == [
+        catalog.load(name).fingerprint for name in ("a.hdf5", "b.hdf5")
+    ]
+
+
+def test_the_catalog_has_a_line_a_log_in_a_narrow_terminal(gipo, monkeypatch):
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream=None: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = [line.split() for line in gipo("datasets", "list").stdout.splitlines()]
+    assert {name for line in lines for name in line[:1]} >= set(catalog.ENTRIES)
 
 
 def test_half_a_split_is_not_kept(gipo, cartpole_log, here, monkeypatch):
