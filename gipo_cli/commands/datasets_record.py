@@ -22,8 +22,9 @@ def datasets_record(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A run, a checkpoint, a .safetensors policy, a .zip of Stable-Baselines3 (PPO, A2C, SAC), or the word "
-            "random. Given several times: each records its share.",
+            help="A run, a checkpoint, a .safetensors policy, a .zip of Stable-Baselines3 (PPO, A2C, SAC; acts on raw "
+            "observations, without VecNormalize's statistics), or the word random. Given several times: each records "
+            "its share.",
             show_default=False,
         ),
     ] = None,

@@ -11,6 +11,7 @@ from gipo_cli.runs import RECORD, RunDirectory
 from gipo_cli.training import checkpoints
 
 KINDS = "Expected a run, a checkpoint, a .safetensors policy or a .zip of Stable-Baselines3."
+SAVE_AS_ONE = "gipo_cli.collect.save_policy_of(model, 'policy.safetensors')"
 PICKLED = (".pkl", ".pickle", ".pt", ".pth")
 
 
@@ -40,16 +41,27 @@ def load(place: Path) -> SavedPolicy:
         raise DataError(
             f"{place} is a pickle, which may hold any program and is never opened.",
             "Statistics of VecNormalize: load model and statistics in Python, where you trust them, and save the two "
-            "as one policy with\ngipo_cli.collect.save_policy_of(model, 'policy.safetensors').",
+            f"as one policy with\n{SAVE_AS_ONE}.",
         )
     digest = sha256(place.read_bytes()).hexdigest()
     if place.suffix == ".zip":
         from gipo_cli.policies.stable_baselines3 import load_zip
 
         policy, metadata = load_zip(place)
-    else:
-        policy, metadata = load_policy(place)
+        return SavedPolicy(policy, place.name, digest, metadata, _standardised_elsewhere(place))
+    policy, metadata = load_policy(place)
     return SavedPolicy(policy, place.name, digest, metadata)
+
+
+def _standardised_elsewhere(model: Path) -> tuple[str, ...]:
+    """A warning where VecNormalize's statistics lie beside a model, which does not say itself that it needs them."""
+    beside = sorted(file.name for file in model.parent.glob("*.pkl") if "normalize" in file.name.lower())
+    if not beside:
+        return ()
+    return (
+        f"{beside[0]} lies beside {model}: a model trained behind VecNormalize expects standardised observations, "
+        f"and here it acts on raw ones. Load both in Python and save them as one policy: {SAVE_AS_ONE}",
+    )
 
 
 def _of_checkpoint(place: Path) -> SavedPolicy:

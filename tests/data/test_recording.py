@@ -248,9 +248,17 @@ def test_a_zip_of_stable_baselines3_records(gipo, tmp_path):
     sb3 = pytest.importorskip("stable_baselines3", reason="needs stable-baselines3")
     sb3.SAC("MlpPolicy", "Pendulum-v1", device="cpu", policy_kwargs={"net_arch": [8]}).save(tmp_path / "m")
     outcome = record(gipo, tmp_path / "m.zip", "Pendulum-v1", tmp_path / "a.hdf5")
-    assert outcome.exit_code == 0, outcome.stderr
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
     log = open_log(str(tmp_path / "a.hdf5")).log
     np.testing.assert_allclose(recomputed(log), log.behaviour_log_probs, atol=1e-4)
+    (tmp_path / "m_vec_normalize.pkl").write_bytes(b"\x80\x04.")  # what VecNormalize.save writes, and is never opened
+    outcome = record(gipo, tmp_path / "m.zip", "Pendulum-v1", tmp_path / "b.hdf5")
+    assert outcome.exit_code == 0
+    assert outcome.stderr == (
+        f"warning: m_vec_normalize.pkl lies beside {tmp_path}/m.zip: a model trained behind VecNormalize expects "
+        "standardised observations, and here it acts on raw ones. Load both in Python and save them as one policy: "
+        "gipo_cli.collect.save_policy_of(model, 'policy.safetensors')\n"
+    )
 
 
 @pytest.mark.parametrize(
