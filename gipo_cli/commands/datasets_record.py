@@ -11,8 +11,6 @@ from gipo_cli.errors import SettingError
 if TYPE_CHECKING:
     from gipo_cli.data.recording import Behaviour
 
-POLICY_FILES = (".safetensors", ".zip")
-
 
 def datasets_record(
     out: Annotated[str, typer.Option(help="New place, in the format of its suffix; never overwritten.")],
@@ -32,7 +30,7 @@ def datasets_record(
         str | None,
         typer.Option(
             metavar="DIR_OR_GLOB",
-            help="Several policies, in the order of the numbers in their names.",
+            help="Several policies, in the order of the numbers in their names; of a run, its checkpoints.",
             show_default=False,
         ),
     ] = None,
@@ -91,13 +89,16 @@ def datasets_record(
 
 
 def _sorted_policies(named: str) -> list[str]:
-    """Policy files in a directory or of a glob, 9 before 10."""
+    """The policies in a directory, of a run or of a glob, 9 before 10."""
     import glob
 
-    pattern = str(Path(named) / "*") if Path(named).is_dir() else named
-    found = [place for place in glob.glob(pattern) if place.endswith(POLICY_FILES)]
+    from gipo_cli.training import saved_policies
+
+    directory = Path(named, "checkpoints") if saved_policies.is_run(Path(named)) else Path(named)
+    pattern = f"{glob.escape(str(directory))}/*" if directory.is_dir() else named
+    found = [place for place in glob.glob(pattern) if saved_policies.is_policy(Path(place))]
     if not found:
-        raise SettingError(f"--policies: {named} names no policy.", "Expected .safetensors or .zip files.")
+        raise SettingError(f"--policies: {named} names no policy.", saved_policies.KINDS)
     return sorted(found, key=_natural)
 
 

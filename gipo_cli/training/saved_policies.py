@@ -26,6 +26,16 @@ class SavedPolicy:
     warnings: tuple[str, ...] = ()
 
 
+def is_run(place: Path) -> bool:
+    """Whether a place is a run."""
+    return (place / RECORD).is_file()
+
+
+def is_policy(place: Path) -> bool:
+    """Whether a place has the looks of what `load` takes."""
+    return place.suffix in (".safetensors", ".zip") or is_run(place) or (place / checkpoints.MANIFEST).is_file()
+
+
 def load(place: Path) -> SavedPolicy:
     """The policy that is saved at `place`; a run gives that of its newest whole checkpoint.
 
@@ -81,13 +91,18 @@ def _of_checkpoint(place: Path) -> SavedPolicy:
 
 
 def environment_of(place: Path) -> str | None:
-    """The environment that a run's log or a policy file names; none where there is no such name."""
-    if place.is_dir():
-        run = place.parent.parent if (place / checkpoints.MANIFEST).exists() else place
-        if not (run / RECORD).is_file():
-            return None
-        dataset = RunDirectory.open(run).record().get("dataset")
-        found = dataset.get("environment") if isinstance(dataset, dict) else None
-    else:
-        found = load(place).metadata.get("environment")
+    """The environment that a policy file names, else the log of the run that it lies in; none where neither does."""
+    named = load(place).metadata.get("environment") if not place.is_dir() else None
+    return named or next((_environment_of_run(above) for above in _upwards(place) if is_run(above)), None)
+
+
+def _upwards(place: Path) -> tuple[Path, ...]:
+    """Where the run of a policy may be: at its place, around a file, around the checkpoints."""
+    place = place.absolute()
+    return place, place.parent, place.parent.parent
+
+
+def _environment_of_run(run: Path) -> str | None:
+    dataset = RunDirectory.open(run).record().get("dataset")
+    found = dataset.get("environment") if isinstance(dataset, dict) else None
     return found if isinstance(found, str) else None

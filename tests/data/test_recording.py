@@ -244,6 +244,23 @@ def test_a_run_and_its_checkpoint_act_in_the_environment_of_their_log(gipo, quic
     assert (tmp_path / "a.hdf5").read_bytes() == (tmp_path / "b.hdf5").read_bytes()
 
 
+def test_a_ladder_is_made_of_a_runs_checkpoints_or_of_runs(gipo, quick_run, tmp_path):
+    (tmp_path / "trained.safetensors").write_bytes((quick_run / "trained.safetensors").read_bytes())
+    steps = [f"run/step-{n:08}" for n in (0, 10, 20, 30, 40)]
+    for i, (named, expected) in enumerate([
+        (quick_run, steps), (quick_run / "checkpoints", steps), (quick_run / "checkpoints/step-*", steps),
+        (tmp_path / "r*", ["run/step-00000040"]), (quick_run / "trained.*", ["trained.safetensors"]),
+    ]):  # fmt: skip
+        out = tmp_path / f"{i}.hdf5"
+        outcome = gipo("datasets", "record", "--policies", named, "--out", out, "--steps", "50", "--environments", "1",
+                       "--quiet", "--json")  # fmt: skip
+        assert outcome.exit_code == 0, outcome.stderr
+        made = json.loads(gipo("datasets", "info", out, "--json").stdout)
+        told = [made["attributes"][key] for key in sorted(made["attributes"]) if key[:6] == "policy"][: len(expected)]
+        assert [name.split(",")[0] for name in told] == expected
+        assert made["environment"] == "CartPole-v1"  # of the run's log
+
+
 def test_a_zip_of_stable_baselines3_records(gipo, tmp_path):
     sb3 = pytest.importorskip("stable_baselines3", reason="needs stable-baselines3")
     sb3.SAC("MlpPolicy", "Pendulum-v1", device="cpu", policy_kwargs={"net_arch": [8]}).save(tmp_path / "m")
@@ -267,7 +284,7 @@ def test_a_zip_of_stable_baselines3_records(gipo, tmp_path):
         ([], 2, "no policy was named.\n      Name one: --policy POLICY.safetensors, or --policy random."),
         (["--policy", "random"], 2, "random does not say which environment it acts in.\n      Name it: "),
         (["--policy", "none.zip"], 3, "there is no policy none.zip.\n      Expected a run, a checkpoint, "),
-        (["--policies", "none*"], 2, "--policies: none* names no policy.\n      Expected .safetensors or .zip files."),
+        (["--policies", "none*"], 2, "--policies: none* names no policy.\n      Expected a run, a checkpoint, "),
         (["--policy", "{tmp}/vec.pkl", "--environment", "CartPole-v1"], 3,
          "{tmp}/vec.pkl is a pickle, which may hold any program and is never opened.\n      Statistics of VecNorm"),
     ],
