@@ -70,10 +70,10 @@ def log_options(
 
 def refuse_picture(path: Path, force: bool) -> None:
     """Refuse a place for --plot before any work is done for the picture."""
+    if path.is_dir():  # as is "", which has no name to give a suffix
+        raise SettingError(f"{path} is a directory.", "Name a file for --plot.")
     if path.suffix != ".png":
         raise SettingError(f"--plot writes PNG pictures, not '{path.name}'.", f"Name it {path.with_suffix('.png')}.")
-    if path.is_dir():
-        raise SettingError(f"{path} is a directory.", "Name a file for --plot.")
     if path.exists() and not force:
         raise SettingError(f"{path} exists.", "Add --force to replace it, or name another file.")
     if not path.parent.is_dir():

@@ -222,6 +222,10 @@ def test_a_picture_is_drawn_and_never_drawn_over(gipo, cartpole_log, here):
     )
     assert gipo("datasets", "info", cartpole_log, "--plot", "log.png", "--force").exit_code == 0
     assert "writes PNG pictures" in refused(gipo("datasets", "info", cartpole_log, "--plot", "log.pdf"))
+    for place in ("", ".", here):
+        assert "is a directory.\n      Name a file for --plot." in refused(
+            gipo("datasets", "info", cartpole_log, "--plot", place)
+        )
 
 
 @pytest.mark.parametrize(
