@@ -18,6 +18,7 @@ from gipo_cli.commands import (
 )
 
 if TYPE_CHECKING:
+    import h5py
     import numpy as np
 
     from gipo_cli.data.trajectories import Trajectories
@@ -120,12 +121,24 @@ def _spread(column: "np.ndarray") -> dict[str, float | int]:
 
 def _attributes(source: str) -> dict[str, Any]:
     """What the file says of its own making; nothing where it is not one file."""
-    from gipo_cli.data.hdf5 import attribute, is_hdf5, open_safely
+    from gipo_cli.data.hdf5 import is_hdf5, open_safely
 
     if not is_hdf5(Path(source)):
         return {}
     with open_safely(Path(source)) as file:
-        return {name: attribute(file, name) for name in sorted(file.attrs)}
+        return {name: _attribute(file, name) for name in sorted(file.attrs)}
+
+
+def _attribute(file: "h5py.File", name: str) -> str | float | int | None:
+    import numpy as np
+
+    from gipo_cli.data.hdf5 import attribute
+
+    value = attribute(file, name)
+    if not isinstance(value, float):
+        return value
+    stored = np.asarray(file.attrs[name])  # a number, and small, or it would not have been one
+    return value if stored.dtype.kind == "f" else stored.item()
 
 
 def _shown(value: Any) -> str:

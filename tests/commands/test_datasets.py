@@ -192,6 +192,16 @@ def test_info_has_quantiles_versions_and_origin(gipo, cartpole_log, here):
     assert document["repairs"] == []
 
 
+def test_whole_numbers_that_a_file_says_are_whole(gipo, cartpole_log, here):
+    with h5py.File(cartpole_log) as source, h5py.File("log.hdf5", "w") as file:
+        for name in source:
+            source.copy(name, file)
+        file.attrs.update({**source.attrs, "seed": 2**53 + 1, "rate": 1.0, "done": np.True_})
+    told = done(gipo("datasets", "info", "log.hdf5", "--json"))["attributes"]
+    shown = [told[name] for name in ("seed", "rate", "done", "environments")]
+    assert repr(shown) == "[9007199254740993, 1.0, True, 4]"
+
+
 def test_info_shows_a_log_without_log_probs(gipo, d4rl_without_log_probs, here):
     outcome = gipo("datasets", "info", d4rl_without_log_probs, "--plot", "log.png", "--json")
     document = done(outcome)
