@@ -238,6 +238,14 @@ def test_a_picture_is_drawn_and_never_drawn_over(gipo, cartpole_log, here):
         )
 
 
+def test_episodes_are_counted_in_whole_numbers():
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    plots._counts(axes, np.arange(3.0), "return")  # one each
+    assert all(tick == round(tick) for tick in axes.get_yticks())
+
+
 @pytest.mark.parametrize(
     ("log_probs", "versions"),
     [
