@@ -11,8 +11,10 @@ from gipo_cli.commands import (
     LogProbConvention,
     LogProbKey,
     Mapping,
+    Quiet,
     Repair,
     log_options,
+    read_log,
     refuse_picture,
     write_picture,
 )
@@ -40,16 +42,17 @@ def datasets_info(
     behaviour: Behaviour = None,
     estimate_behaviour: EstimateBehaviour = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what a log holds, and what is doubtful about it."""
     from gipo_cli.data.checks import check
-    from gipo_cli.logs import prepare, refusal
+    from gipo_cli.logs import refusal
     from gipo_cli.rendering import terminal
 
     if plot is not None:
         refuse_picture(plot, force)
     options = log_options(log_prob_key, log_prob_convention, mapping, repair, behaviour, estimate_behaviour)
-    log, _ = prepare(dataset, options)
+    log = read_log(dataset, options, quiet)
     findings = [finding for finding in check(log) if finding.severity != "ok"]
     for finding in findings:
         if finding.name in NO_FIGURES:
@@ -64,7 +67,7 @@ def datasets_info(
     else:
         rows = [[key, _shown(value)] for key, value in document.items() if key not in ("name", "findings")]
         terminal.table("", ["log", log.name], rows)
-    if plot is not None:
+    if plot is not None and not quiet:
         terminal.note(f"wrote {plot}")
 
 
