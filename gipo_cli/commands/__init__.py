@@ -9,6 +9,7 @@ from gipo_cli.errors import SettingError
 
 if TYPE_CHECKING:
     from gipo_cli.data.options import LogOptions
+    from gipo_cli.data.trajectories import Trajectories
 
 LogProbKey = Annotated[
     str, typer.Option(metavar="NAME", help="Column that holds the log-probs, where it has an unusual name.")
@@ -34,8 +35,7 @@ Behaviour = Annotated[
 EstimateBehaviour = Annotated[
     bool, typer.Option("--estimate-behaviour", help="Clone the behaviour policy where the log has no log-probs.")
 ]
-
-
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
 Accept = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="Take these errors of the checks as warnings, comma-separated."),
@@ -72,12 +72,26 @@ def log_options(
     )
 
 
+def read_log(dataset: str, options: "LogOptions", quiet: bool) -> "Trajectories":
+    """A log as the flags ask for it, unchecked; what takes long shows its progress unless quiet.
+
+    Raises:
+        SettingError, DataError: as `logs.prepare`.
+    """
+    from gipo_cli.data import catalog
+    from gipo_cli.logs import prepare
+    from gipo_cli.rendering import terminal
+
+    catalog.locate(dataset, quiet)  # recorded here where it has to be
+    return prepare(dataset, options, None if quiet else terminal.progress)[0]
+
+
 def refuse_picture(path: Path, force: bool) -> None:
     """Refuse a place for --plot before any work is done for the picture."""
+    if path.is_dir():  # as is "", which has no name to give a suffix
+        raise SettingError(f"{path} is a directory.", "Name a file for --plot.")
     if path.suffix != ".png":
         raise SettingError(f"--plot writes PNG pictures, not '{path.name}'.", f"Name it {path.with_suffix('.png')}.")
-    if path.is_dir():
-        raise SettingError(f"{path} is a directory.", "Name a file for --plot.")
     if path.exists() and not force:
         raise SettingError(f"{path} exists.", "Add --force to replace it, or name another file.")
     if not path.parent.is_dir():

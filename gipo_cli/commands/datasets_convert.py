@@ -10,8 +10,10 @@ from gipo_cli.commands import (
     LogProbConvention,
     LogProbKey,
     Mapping,
+    Quiet,
     Repair,
     log_options,
+    read_log,
 )
 
 
@@ -28,16 +30,15 @@ def datasets_convert(
     behaviour: Behaviour = None,
     estimate_behaviour: EstimateBehaviour = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a log in another format, and read it back: all that training depends on is the same, or it is not kept."""
     from gipo_cli.data.saving import Destination, history_of
-    from gipo_cli.logs import prepare
     from gipo_cli.rendering import terminal
 
     options = log_options(log_prob_key, log_prob_convention, mapping, repair, behaviour, estimate_behaviour)
     destination = Destination(out, format_name)
-    log, _ = prepare(dataset, options)
+    log = read_log(dataset, options, quiet)
     if not quiet:
         terminal.note(f"writing {log.transitions:,} steps as {destination.format}, then reading them back")
     destination.save(log, history_of([log.source]))
@@ -55,4 +56,4 @@ def datasets_convert(
         terminal.json_document(summary)
         return
     rows = [[name, value] for name, value in summary.items() if name not in ("place", "notes")]
-    terminal.table("", ["written", summary["place"]], [*rows, *(["note", note] for note in log.notes)])
+    terminal.pairs(["written", summary["place"]], [*rows, *(["note", note] for note in log.notes)])

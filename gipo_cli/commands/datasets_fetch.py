@@ -38,7 +38,7 @@ def datasets_fetch(
     if json:
         terminal.json_document(summary)
     else:
-        terminal.table("", ["fetched", name], [[key, value] for key, value in summary.items() if key != "name"])
+        terminal.pairs(["fetched", name], [[key, value] for key, value in summary.items() if key != "name"])
 
 
 def _from_minari(identifier: str) -> Path:

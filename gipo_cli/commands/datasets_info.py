@@ -11,13 +11,16 @@ from gipo_cli.commands import (
     LogProbConvention,
     LogProbKey,
     Mapping,
+    Quiet,
     Repair,
     log_options,
+    read_log,
     refuse_picture,
     write_picture,
 )
 
 if TYPE_CHECKING:
+    import h5py
     import numpy as np
 
     from gipo_cli.data.trajectories import Trajectories
@@ -39,16 +42,17 @@ def datasets_info(
     behaviour: Behaviour = None,
     estimate_behaviour: EstimateBehaviour = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what a log holds, and what is doubtful about it."""
     from gipo_cli.data.checks import check
-    from gipo_cli.logs import prepare, refusal
+    from gipo_cli.logs import refusal
     from gipo_cli.rendering import terminal
 
     if plot is not None:
         refuse_picture(plot, force)
     options = log_options(log_prob_key, log_prob_convention, mapping, repair, behaviour, estimate_behaviour)
-    log, _ = prepare(dataset, options)
+    log = read_log(dataset, options, quiet)
     findings = [finding for finding in check(log) if finding.severity != "ok"]
     for finding in findings:
         if finding.name in NO_FIGURES:
@@ -63,7 +67,7 @@ def datasets_info(
     else:
         rows = [[key, _shown(value)] for key, value in document.items() if key not in ("name", "findings")]
         terminal.table("", ["log", log.name], rows)
-    if plot is not None:
+    if plot is not None and not quiet:
         terminal.note(f"wrote {plot}")
 
 
@@ -120,12 +124,24 @@ def _spread(column: "np.ndarray") -> dict[str, float | int]:
 
 def _attributes(source: str) -> dict[str, Any]:
     """What the file says of its own making; nothing where it is not one file."""
-    from gipo_cli.data.hdf5 import attribute, is_hdf5, open_safely
+    from gipo_cli.data.hdf5 import is_hdf5, open_safely
 
     if not is_hdf5(Path(source)):
         return {}
     with open_safely(Path(source)) as file:
-        return {name: attribute(file, name) for name in sorted(file.attrs)}
+        return {name: _attribute(file, name) for name in sorted(file.attrs)}
+
+
+def _attribute(file: "h5py.File", name: str) -> str | float | int | None:
+    import numpy as np
+
+    from gipo_cli.data.hdf5 import attribute
+
+    value = attribute(file, name)
+    if not isinstance(value, float):
+        return value
+    stored = np.asarray(file.attrs[name])  # a number, and small, or it would not have been one
+    return value if stored.dtype.kind == "f" else stored.item()
 
 
 def _shown(value: Any) -> str:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gipo_cli.data.catalog import Entry
 
 HEADS = ("name", "environment", "here", "steps", "episodes", "mean return", "MB", "about")
+SPARE = ("about", "MB", "episodes", "steps", "here", "mean return")  # in a narrow terminal; the first one goes first
 
 
 def datasets_list(json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
@@ -27,7 +28,7 @@ def datasets_list(json: Annotated[bool, typer.Option("--json", help="Print one J
         ]
         for e in entries
     ]  # fmt: skip
-    terminal.table("", HEADS, rows)
+    terminal.table("", HEADS, rows, SPARE)
     terminal.line("")
     terminal.line("What will be recorded is, on first use: about a minute each, with pip install 'gipo[mujoco]'.")
     terminal.line(

@@ -10,8 +10,10 @@ from gipo_cli.commands import (
     LogProbConvention,
     LogProbKey,
     Mapping,
+    Quiet,
     Repair,
     log_options,
+    read_log,
 )
 
 
@@ -29,19 +31,19 @@ def datasets_merge(
     behaviour: Behaviour = None,
     estimate_behaviour: EstimateBehaviour = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Lay logs of one environment and one convention end to end."""
     from gipo_cli.data.saving import Destination, history_of
     from gipo_cli.data.selection import concatenate
     from gipo_cli.errors import SettingError
-    from gipo_cli.logs import prepare
     from gipo_cli.rendering import terminal
 
     if len(datasets) < 2:
         raise SettingError(f"there is one log to merge, {datasets[0]}; expected two or more.")
     options = log_options(log_prob_key, log_prob_convention, mapping, repair, behaviour, estimate_behaviour)
     destination = Destination(out)
-    logs = [prepare(dataset, options)[0] for dataset in datasets]
+    logs = [read_log(dataset, options, quiet) for dataset in datasets]
     log = concatenate(logs, destination.path.stem, versions)
     destination.save(log, history_of(part.source for part in logs) | {"versions": versions})
     summary = {
@@ -60,4 +62,4 @@ def datasets_merge(
         terminal.json_document(summary)
         return
     rows = [[name, value] for name, value in summary.items() if name not in ("place", "notes")]
-    terminal.table("", ["merged", summary["place"]], [*rows, *(["note", note] for note in log.notes)])
+    terminal.pairs(["merged", summary["place"]], [*rows, *(["note", note] for note in log.notes)])

@@ -11,16 +11,18 @@ from gipo_cli.errors import SettingError
 if TYPE_CHECKING:
     from gipo_cli.data.recording import Behaviour
 
-POLICY_FILES = (".safetensors", ".zip")
-
 
 def datasets_record(
-    out: Annotated[Path, typer.Option(help="HDF5 file to make; never overwritten.")],
+    out: Annotated[str, typer.Option(help="New place, in the format of its suffix; never overwritten.")],
+    format_name: Annotated[
+        str, typer.Option("--format", help="d4rl, minari, npz or parquet; from the suffix of --out unless given.")
+    ] = "",
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A run, a checkpoint, a .safetensors policy, a .zip of Stable-Baselines3 (PPO, A2C, SAC), or the word "
-            "random. Given several times: each records its share.",
+            help="A run, a checkpoint, a .safetensors policy, a .zip of Stable-Baselines3 (PPO, A2C, SAC; acts on raw "
+            "observations, without VecNormalize's statistics), or the word random. Given several times: each records "
+            "its share.",
             show_default=False,
         ),
     ] = None,
@@ -28,7 +30,7 @@ def datasets_record(
         str | None,
         typer.Option(
             metavar="DIR_OR_GLOB",
-            help="Several policies, in the order of the numbers in their names.",
+            help="Several policies, in the order of the numbers in their names; of a run, its checkpoints.",
             show_default=False,
         ),
     ] = None,
@@ -45,11 +47,11 @@ def datasets_record(
     from contextlib import nullcontext
 
     from gipo_cli.data.recording import origin_of, record
-    from gipo_cli.data.writers.d4rl import refuse_existing, write
+    from gipo_cli.data.saving import Destination
     from gipo_cli.evaluation.environments import make_environments
     from gipo_cli.rendering import terminal
 
-    refuse_existing(out)
+    destination = Destination(out, format_name)
     places = [*(policy or ()), *(_sorted_policies(policies) if policies else ())]
     if not places:
         raise SettingError("no policy was named.", "Name one: --policy POLICY.safetensors, or --policy random.")
@@ -59,13 +61,13 @@ def datasets_record(
     behaviours = [loaded[place] if place in loaded else _random(made[0], environment_id) for place in places]
     with nullcontext(lambda n=1: None) if quiet else terminal.progress("recording", steps) as advance:
         log = record(
-            [behaviour.policy for behaviour in behaviours], made, name=out.stem, environment_id=environment_id,
-            steps=steps, seed=seed, on_steps=advance,
+            [behaviour.policy for behaviour in behaviours], made, name=destination.path.stem,
+            environment_id=environment_id, steps=steps, seed=seed, on_steps=advance,
         )  # fmt: skip
-    write(log, out, origin_of(behaviours, seed=seed, environments=environments))
+    destination.save(log, origin_of(behaviours, seed=seed, environments=environments))
     returns = log.episode_returns
     summary: dict[str, Any] = {
-        "file": str(out),
+        "file": str(destination.path),
         "fingerprint": log.fingerprint,
         "transitions": log.transitions,
         "episodes": log.episodes,
@@ -75,22 +77,28 @@ def datasets_record(
         "standard_error": float(returns.std(ddof=1) / len(returns) ** 0.5) if len(returns) > 1 else None,
         "log_prob_min": float(log.behaviour_log_probs.min()),
         "log_prob_max": float(log.behaviour_log_probs.max()),
-        "bytes": out.stat().st_size,
+        "format": destination.format,
+        "bytes": destination.bytes,
     }
     if json:
         terminal.json_document(summary)
     else:
-        terminal.table("", ["recorded", str(out)], [[name, value] for name, value in summary.items() if name != "file"])
+        terminal.pairs(
+            ["recorded", summary["file"]], [[name, value] for name, value in summary.items() if name != "file"]
+        )
 
 
 def _sorted_policies(named: str) -> list[str]:
-    """Policy files in a directory or of a glob, 9 before 10."""
+    """The policies in a directory, of a run or of a glob, 9 before 10."""
     import glob
 
-    pattern = str(Path(named) / "*") if Path(named).is_dir() else named
-    found = [place for place in glob.glob(pattern) if place.endswith(POLICY_FILES)]
+    from gipo_cli.training import saved_policies
+
+    directory = Path(named, "checkpoints") if saved_policies.is_run(Path(named)) else Path(named)
+    pattern = f"{glob.escape(str(directory))}/*" if directory.is_dir() else named
+    found = [place for place in glob.glob(pattern) if saved_policies.is_policy(Path(place))]
     if not found:
-        raise SettingError(f"--policies: {named} names no policy.", "Expected .safetensors or .zip files.")
+        raise SettingError(f"--policies: {named} names no policy.", saved_policies.KINDS)
     return sorted(found, key=_natural)
 
 

@@ -10,8 +10,10 @@ from gipo_cli.commands import (
     LogProbConvention,
     LogProbKey,
     Mapping,
+    Quiet,
     Repair,
     log_options,
+    read_log,
 )
 
 
@@ -28,12 +30,12 @@ def datasets_split(
     behaviour: Behaviour = None,
     estimate_behaviour: EstimateBehaviour = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Split a log at random by whole episodes, which keep their order: one to train on, one that is never seen."""
     from gipo_cli.data.saving import Destination, history_of
     from gipo_cli.data.selection import split_episodes, take_episodes
     from gipo_cli.errors import SettingError
-    from gipo_cli.logs import prepare
     from gipo_cli.rendering import terminal
 
     if not 0 < fraction < 1:
@@ -42,7 +44,7 @@ def datasets_split(
     places = [Destination(out), Destination(rest)]
     if places[0].path.absolute() == places[1].path.absolute():
         raise SettingError(f"--out and --rest are both {out}; expected two places.")
-    log, _ = prepare(dataset, options)
+    log = read_log(dataset, options, quiet)
     origin = history_of([log.source]) | {"split_fraction": fraction, "split_seed": seed}
     parts = [take_episodes(log, which) for which in split_episodes(log.episodes, fraction, seed)]
     places[0].save(parts[0], origin | {"split_part": "share"})
@@ -64,5 +66,6 @@ def datasets_split(
     ]
     if json:
         terminal.json_document({"parts": summary})
-    else:
-        terminal.table("", list(summary[0]), [list(part.values()) for part in summary])
+        return
+    for name, part in zip(("share", "rest"), summary, strict=True):
+        terminal.pairs([name, part["place"]], [[key, value] for key, value in part.items() if key != "place"])

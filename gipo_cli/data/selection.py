@@ -101,9 +101,12 @@ def concatenate(logs: Sequence[Trajectories], name: str, versions: Versions = "k
     for log in logs[1:]:
         _require_alike(first, log)
     notes = [*dict.fromkeys(note for log in logs for note in log.notes)]
-    columns = {column: _column(logs, column, notes) for column in COLUMNS}
+    kept = [column for column in COLUMNS if column != "policy_versions" or versions == "keep"]
+    columns = {column: _column(logs, column, notes) for column in kept}
     if versions == "number":
         columns["policy_versions"] = np.repeat(np.arange(len(logs)), [log.transitions for log in logs])
+    elif columns["policy_versions"] is not None:
+        notes += _shared_versions(logs)
     origins = [log.log_probs_origin for log in logs]
     if len(set(origins)) > 1:
         notes.append(f"log-probs are {', '.join(o for o in ORIGINS if o in origins)}; the worst stands for all.")
@@ -176,6 +179,19 @@ def _column(logs: Sequence[Trajectories], name: str, notes: list[str]) -> np.nda
             return None
         columns = [log.actions if log.executed_actions is None else log.executed_actions for log in logs]
     return _joined(columns, sum(map(len, columns)), columns)
+
+
+def _shared_versions(logs: Sequence[Trajectories]) -> list[str]:
+    """A note where logs have versions of the same numbers, which are one version from then on."""
+    each = [np.unique(versions) for log in logs if (versions := log.policy_versions) is not None]
+    found, times = np.unique(np.concatenate(each), return_counts=True)
+    shared = found[times > 1]
+    if len(shared) == 0:
+        return []
+    return [
+        f"several of the merged logs have policy versions between {shared[0]} and {shared[-1]}; if other policies "
+        "acted there, --versions number tells the logs apart."
+    ]
 
 
 def _weights(logs: Sequence[Trajectories], notes: list[str]) -> BehaviourWeights | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gipo_cli.errors import SettingError
 
+VERSION = re.compile(r"-v\d+$")
 MUJOCO_HINT = "pip install 'gipo[mujoco]' brings the MuJoCo environments."
 
 
@@ -27,13 +28,37 @@ def make_environments(environment_id: str, count: int) -> list[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium's advice on versions is no business of who reads a log
-            if str(gymnasium.spec(environment_id).entry_point).startswith("gymnasium.envs.mujoco"):
+            if _is_mujoco(gymnasium.spec(environment_id)):
                 _silence_advice()
             return [gymnasium.make(environment_id) for _ in range(count)]
-    except (DependencyNotInstalled, ModuleNotFoundError) as error:
-        raise SettingError(f"{environment_id} needs a package that is not installed ({error}).", MUJOCO_HINT) from error
+    except (DependencyNotInstalled, ImportError) as error:
+        raise SettingError(
+            f"{environment_id} needs a package that is not installed ({error}).", _hint(environment_id)
+        ) from error
     except GymnasiumError as error:
-        raise SettingError(f"gymnasium cannot make {environment_id!r} ({error}).", MUJOCO_HINT) from error
+        raise SettingError(f"gymnasium cannot make {environment_id!r} ({error}).", _hint(environment_id)) from error
+
+
+def _is_mujoco(spec: Any) -> bool:
+    return str(spec.entry_point).startswith("gymnasium.envs.mujoco")
+
+
+def _hint(environment_id: str) -> str:
+    """What to do about an environment that cannot be made: another version or name, MuJoCo, or what the error says."""
+    import gymnasium
+
+    known: dict[str, Any] = gymnasium.registry
+    name = VERSION.sub("", environment_id)
+    newest = max((spec for spec in known.values() if VERSION.sub("", spec.id) == name), key=_version, default=None)
+    if newest is None:
+        return "What there is: python -c 'import gymnasium; gymnasium.pprint_registry()'"
+    newer = f"Use {newest.id}." if newest.id != environment_id else ""
+    mujoco = MUJOCO_HINT if environment_id in known and _is_mujoco(known[environment_id]) else ""
+    return "\n".join(filter(None, (newer, mujoco)))
+
+
+def _version(spec: Any) -> int:
+    return spec.version or 0
 
 
 def _silence_advice() -> None:

@@ -158,6 +158,8 @@ def _edges(column: np.ndarray, beyond: float) -> np.ndarray:
 
 
 def _counts(axes: Any, column: np.ndarray, label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     if not np.isfinite(column).all():
         axes.text(0.5, 0.5, "not finite", ha="center", transform=axes.transAxes)
         axes.set(xlabel=label, yticks=[])
@@ -167,6 +169,7 @@ def _counts(axes: Any, column: np.ndarray, label: str) -> None:
     for share, style in ((0.25, ":"), (0.5, "-"), (0.75, ":")):
         axes.axvline(np.quantile(column, share), color=ORANGE, linestyle=style, linewidth=1.5)
     axes.set(xlabel=f"{label} (lines: quartiles)", ylabel="episodes", xlim=(edges[0], edges[-1]))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _bands(axes: Any, log: Any, joint: np.ndarray) -> None:

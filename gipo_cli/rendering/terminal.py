@@ -66,7 +66,7 @@ def line(*parts: Part) -> None:
     _console(sys.stdout).print(Text.assemble(*((printable(text), style) for text, style in pairs)), soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], spare: Sequence[str] = ()) -> None:
     """Print a table on stdout; numbers stand right, None shows as a dash.
 
     Outside a terminal it is plain text that is never cut to a width, so that grep and awk find whole cells.
@@ -75,14 +75,29 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         title: printed above; "" prints none.
         columns: heads.
         rows: cells in the order of the heads: strings, numbers, booleans or None.
+        spare: heads of columns that a terminal too narrow for all goes without, the first one first.
     """
     cells = [[cell_text(value) for value in row] for row in rows]
     # A column is numeric when every cell that is not missing is a number.
     right = [bool(rows) and all(row[i] is None or _is_number(row[i]) for row in rows) for i in range(len(columns))]
-    if is_terminal():
-        _rich_table(title, columns, cells, right)
-    else:
+    if not is_terminal():
         _plain_table(title, columns, cells, right)
+        return
+    kept = _that_fit(columns, cells, spare)
+    _rich_table(title, [columns[i] for i in kept], [[row[i] for i in kept] for row in cells], [right[i] for i in kept])
+    if left_out := [name for i, name in enumerate(columns) if i not in kept]:
+        line((f"A wider terminal shows: {', '.join(left_out)}.", "dim"))
+
+
+def pairs(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a name and a value a line; a long value is never broken, so that it can be copied from a terminal whole."""
+    if not is_terminal():
+        table("", heads, rows)
+        return
+    size = max(len(printable(name)) for name, _ in (heads, *rows))
+    line((f"{printable(heads[0]):<{size}}  {heads[1]}", "bold"))
+    for name, value in rows:
+        line(f"{printable(name):<{size}}  {cell_text(value)}")
 
 
 def cell_text(value: Any) -> str:
@@ -101,6 +116,20 @@ def cell_text(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return not isinstance(value, (str, bool)) and hasattr(value, "__float__")
+
+
+def _that_fit(columns: Sequence[str], cells: list[list[str]], spare: Sequence[str]) -> list[int]:
+    """Numbers of the columns that stay: as many of the spare ones go as must, for every cell to stand on one line."""
+    from rich.cells import cell_len
+
+    between = 3  # blanks from column to column; half of them stand at either edge, and one more
+    sizes = [between + max(map(cell_len, (name, *(row[i] for row in cells)))) for i, name in enumerate(columns)]
+    kept = list(range(len(columns)))
+    for name in spare:
+        if sum(sizes[i] for i in kept) + 1 <= width():
+            break
+        kept.remove(columns.index(name))
+    return kept
 
 
 def _rich_table(title: str, columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gipo_cli.data import catalog, saving
-from gipo_cli.rendering import plots
+from gipo_cli.rendering import plots, terminal
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -154,6 +154,22 @@ def test_a_split_has_every_episode_once_and_merges_again(gipo, cartpole_log, her
     assert np.bincount(log.policy_versions).tolist() == [part["transitions"] for part in split]
 
 
+def test_a_split_shows_a_value_a_line(gipo, cartpole_log, here):
+    lines = gipo("datasets", "split", cartpole_log, "--out", "a.hdf5", "--rest", "b.hdf5").stdout.splitlines()
+    shown = [line.split(maxsplit=1) for line in lines]
+    assert [pair for pair in shown if pair[0] in ("share", "rest")] == [["share", "a.hdf5"], ["rest", "b.hdf5"]]
+    assert [value for name, value in shown if name == "fingerprint"] == [
+        catalog.load(name).fingerprint for name in ("a.hdf5", "b.hdf5")
+    ]
+
+
+def test_the_catalog_has_a_line_a_log_in_a_narrow_terminal(gipo, monkeypatch):
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream=None: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = [line.split() for line in gipo("datasets", "list").stdout.splitlines()]
+    assert {name for line in lines for name in line[:1]} >= set(catalog.ENTRIES)
+
+
 def test_half_a_split_is_not_kept(gipo, cartpole_log, here, monkeypatch):
     save = saving.Destination.save
 
@@ -198,6 +214,16 @@ def test_info_has_quantiles_versions_and_origin(gipo, cartpole_log, here):
     assert document["repairs"] == []
 
 
+def test_whole_numbers_that_a_file_says_are_whole(gipo, cartpole_log, here):
+    with h5py.File(cartpole_log) as source, h5py.File("log.hdf5", "w") as file:
+        for name in source:
+            source.copy(name, file)
+        file.attrs.update({**source.attrs, "seed": 2**53 + 1, "rate": 1.0, "done": np.True_})
+    told = done(gipo("datasets", "info", "log.hdf5", "--json"))["attributes"]
+    shown = [told[name] for name in ("seed", "rate", "done", "environments")]
+    assert repr(shown) == "[9007199254740993, 1.0, True, 4]"
+
+
 def test_info_shows_a_log_without_log_probs(gipo, d4rl_without_log_probs, here):
     outcome = gipo("datasets", "info", d4rl_without_log_probs, "--plot", "log.png", "--json")
     document = done(outcome)
@@ -228,6 +254,18 @@ def test_a_picture_is_drawn_and_never_drawn_over(gipo, cartpole_log, here):
     )
     assert gipo("datasets", "info", cartpole_log, "--plot", "log.png", "--force").exit_code == 0
     assert "writes PNG pictures" in refused(gipo("datasets", "info", cartpole_log, "--plot", "log.pdf"))
+    for place in ("", ".", here):
+        assert "is a directory.\n      Name a file for --plot." in refused(
+            gipo("datasets", "info", cartpole_log, "--plot", place)
+        )
+
+
+def test_episodes_are_counted_in_whole_numbers():
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    plots._counts(axes, np.arange(3.0), "return")  # one each
+    assert all(tick == round(tick) for tick in axes.get_yticks())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from gipo_cli.data import cache, catalog, first_use
 from gipo_cli.data.catalog import Entry, Recipe
 from gipo_cli.errors import DataError, SettingError
+from gipo_cli.rendering import terminal
 
 TINY = Entry("tiny", "CartPole-v1", "30 steps", Recipe(("random",), steps=30, environments=2), "")
 
@@ -33,6 +35,31 @@ def test_the_first_use_records_and_the_second_reads(gipo, tmp_path, tiny):
     assert (second.stdout, second.stderr) == (first.stdout, "")
     assert place.read_bytes() == content
     assert json.loads(first.stdout)["name"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("command", "places"),
+    [
+        ("info tiny", ""),
+        ("split tiny --out {}/a.npz --rest {}/b.npz", "a.npz b.npz"),
+        ("merge tiny tiny --out {}/c.npz", "c.npz"),
+        ("convert tiny {}/d.npz", "d.npz"),
+    ],
+)
+def test_a_recording_shows_its_progress_unless_told_to_be_quiet(gipo, monkeypatch, tmp_path, tiny, command, places):
+    shown = []
+
+    @contextmanager
+    def progress(description, total):
+        shown.append(description)
+        yield lambda n=1: None
+
+    monkeypatch.setattr(terminal, "progress", progress)
+    for quiet, expected in (("--quiet", []), ("", ["recording tiny"])):
+        outcome = gipo("datasets", *command.format(tmp_path, tmp_path).split(), *quiet.split())
+        assert (outcome.exit_code, shown) == (0, expected)
+        for made in (tmp_path / "cache/logs" / tiny.file, *(tmp_path / name for name in places.split())):
+            made.unlink()
 
 
 def state(gipo):

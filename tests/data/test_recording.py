@@ -70,6 +70,17 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(gipo, cartpole_
     assert a != c
 
 
+def test_a_log_is_recorded_in_the_format_of_its_suffix(gipo, cartpole_policy, tmp_path):
+    outs = {"a.hdf5": "d4rl", "a.npz": "npz", "a.parquet": "parquet", "a": "minari"}
+    told = {out: json.loads(record(gipo, cartpole_policy, "CartPole-v1", tmp_path / out).stdout) for out in outs}
+    assert {out: summary["format"] for out, summary in told.items()} == outs
+    assert len({summary["fingerprint"] for summary in told.values()}) == 1
+    assert (tmp_path / "a.npz").read_bytes().startswith(b"PK")
+    refused = record(gipo, cartpole_policy, "CartPole-v1", tmp_path / "a.csv")
+    assert refused.exit_code == 2
+    assert "'.csv' names no format that can be written." in refused.stderr
+
+
 def test_a_file_that_is_there_is_never_overwritten(gipo, cartpole_policy, tmp_path):
     (tmp_path / "a.hdf5").write_text("mine")
     outcome = record(gipo, cartpole_policy, "CartPole-v1", tmp_path / "a.hdf5")
@@ -233,13 +244,38 @@ def test_a_run_and_its_checkpoint_act_in_the_environment_of_their_log(gipo, quic
     assert (tmp_path / "a.hdf5").read_bytes() == (tmp_path / "b.hdf5").read_bytes()
 
 
+def test_a_ladder_is_made_of_a_runs_checkpoints_or_of_runs(gipo, quick_run, tmp_path):
+    (tmp_path / "trained.safetensors").write_bytes((quick_run / "trained.safetensors").read_bytes())
+    steps = [f"run/step-{n:08}" for n in (0, 10, 20, 30, 40)]
+    for i, (named, expected) in enumerate([
+        (quick_run, steps), (quick_run / "checkpoints", steps), (quick_run / "checkpoints/step-*", steps),
+        (tmp_path / "r*", ["run/step-00000040"]), (quick_run / "trained.*", ["trained.safetensors"]),
+    ]):  # fmt: skip
+        out = tmp_path / f"{i}.hdf5"
+        outcome = gipo("datasets", "record", "--policies", named, "--out", out, "--steps", "50", "--environments", "1",
+                       "--quiet", "--json")  # fmt: skip
+        assert outcome.exit_code == 0, outcome.stderr
+        made = json.loads(gipo("datasets", "info", out, "--json").stdout)
+        told = [made["attributes"][key] for key in sorted(made["attributes"]) if key[:6] == "policy"][: len(expected)]
+        assert [name.split(",")[0] for name in told] == expected
+        assert made["environment"] == "CartPole-v1"  # of the run's log
+
+
 def test_a_zip_of_stable_baselines3_records(gipo, tmp_path):
     sb3 = pytest.importorskip("stable_baselines3", reason="needs stable-baselines3")
     sb3.SAC("MlpPolicy", "Pendulum-v1", device="cpu", policy_kwargs={"net_arch": [8]}).save(tmp_path / "m")
     outcome = record(gipo, tmp_path / "m.zip", "Pendulum-v1", tmp_path / "a.hdf5")
-    assert outcome.exit_code == 0, outcome.stderr
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
     log = open_log(str(tmp_path / "a.hdf5")).log
     np.testing.assert_allclose(recomputed(log), log.behaviour_log_probs, atol=1e-4)
+    (tmp_path / "m_vec_normalize.pkl").write_bytes(b"\x80\x04.")  # what VecNormalize.save writes, and is never opened
+    outcome = record(gipo, tmp_path / "m.zip", "Pendulum-v1", tmp_path / "b.hdf5")
+    assert outcome.exit_code == 0
+    assert outcome.stderr == (
+        f"warning: m_vec_normalize.pkl lies beside {tmp_path}/m.zip: a model trained behind VecNormalize expects "
+        "standardised observations, and here it acts on raw ones. Load both in Python and save them as one policy: "
+        "gipo_cli.collect.save_policy_of(model, 'policy.safetensors')\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,7 +284,7 @@ def test_a_zip_of_stable_baselines3_records(gipo, tmp_path):
         ([], 2, "no policy was named.\n      Name one: --policy POLICY.safetensors, or --policy random."),
         (["--policy", "random"], 2, "random does not say which environment it acts in.\n      Name it: "),
         (["--policy", "none.zip"], 3, "there is no policy none.zip.\n      Expected a run, a checkpoint, "),
-        (["--policies", "none*"], 2, "--policies: none* names no policy.\n      Expected .safetensors or .zip files."),
+        (["--policies", "none*"], 2, "--policies: none* names no policy.\n      Expected a run, a checkpoint, "),
         (["--policy", "{tmp}/vec.pkl", "--environment", "CartPole-v1"], 3,
          "{tmp}/vec.pkl is a pickle, which may hold any program and is never opened.\n      Statistics of VecNorm"),
     ],

@@ -89,6 +89,22 @@ def test_versions_are_kept_where_all_have_them_and_dropped_with_a_note_elsewhere
     assert merged.notes == ("only some of the merged logs have policy_versions; dropped.",)
 
 
+def test_numbers_take_the_place_of_versions_without_a_word():
+    versioned = log_of((2,), policy_versions=np.array([4, 5]))
+    for logs in ([versioned, versioned], [versioned, log_of((2,))]):
+        merged = concatenate(logs, "ab", "number")
+        assert (merged.policy_versions.tolist(), merged.notes) == ([0, 0, 1, 1], ())
+
+
+def test_versions_that_logs_share_are_noted():
+    a, b, c = (log_of((3,), policy_versions=np.array(versions)) for versions in ([0, 1, 2], [1, 2, 2], [3, 4, 5]))
+    assert concatenate([a, c], "ac").notes == ()
+    assert concatenate([a, c, b], "acb").notes == (
+        "several of the merged logs have policy versions between 1 and 2; if other policies acted there, "
+        "--versions number tells the logs apart.",
+    )
+
+
 def test_actions_that_were_executed_as_sampled_stand_for_themselves():
     a, b = log_of((2,)), log_of((2,), seed=1, executed_actions=np.zeros((2, 1)))
     merged = concatenate([a, b], "ab")

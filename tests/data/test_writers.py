@@ -117,6 +117,23 @@ def test_a_directory_that_may_not_be_written_is_refused(log, name):
         place.rmdir()
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    long = tmp_path / ("x" * 256)
+    for path in (long, long / "log", tmp_path / "file/log", Path("/proc/log")):
+        with pytest.raises(SettingError, match=r"cannot be written \(|there is no directory"):
+            writers.refuse_existing(path)
+    writers.refuse_existing(tmp_path / "log")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@every_writer
+def test_the_longest_name_there_is_can_be_written(log, tmp_path, name):
+    path = tmp_path / ("😀" * 63)  # 252 bytes
+    WRITERS.load(name)(log, path, None)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @every_writer
 def test_a_relative_place_is_taken(log, tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -1,8 +1,11 @@
 """Rollouts: every episode counts, starts depend on (seed, episode) alone; scores and intervals by hand."""
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.error import DependencyNotInstalled
 
+from gipo_cli.errors import SettingError
 from gipo_cli.evaluation.environments import make_environments
 from gipo_cli.evaluation.intervals import difference_of_means
 from gipo_cli.evaluation.rollouts import rollout
@@ -36,6 +39,34 @@ def test_the_score_is_0_for_random_and_100_for_the_expert():
     assert score("Hopper-v5", -20.272305) == pytest.approx(0)
     assert score("HalfCheetah-v5", 12135.0) == pytest.approx(100)
     assert score("CartPole-v1", 500.0) is None
+
+
+@pytest.mark.parametrize(
+    ("environment_id", "hint"),
+    [
+        ("Taxi-v3", "Use Taxi-v4."),
+        ("CartPole-v7", "Use CartPole-v1."),
+        ("CartPole", "Use CartPole-v1."),
+        ("Hopper-v1", "Use Hopper-v5."),
+        ("Hopper-v2", "Use Hopper-v5."),
+        ("GymV21Environment-v0", ""),
+        ("NoSuch-v0", "What there is: python -c 'import gymnasium; gymnasium.pprint_registry()'"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_says_what_helps(environment_id, hint):
+    with pytest.raises(SettingError) as refused:
+        make_environments(environment_id, 1)
+    assert refused.value.hint == hint
+
+
+def test_an_environment_without_its_package_does_not_name_mujoco(monkeypatch):
+    def make(name):
+        raise DependencyNotInstalled("it is not installed")
+
+    monkeypatch.setattr(gymnasium, "make", make)
+    with pytest.raises(SettingError, match="LunarLander-v3 needs a package that is not installed") as refused:
+        make_environments("LunarLander-v3", 1)
+    assert refused.value.hint == ""
 
 
 def test_welchs_interval_by_hand():

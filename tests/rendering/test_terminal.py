@@ -12,6 +12,38 @@ def test_plain_table_lines_up(capsys):
     assert capsys.readouterr().out == "Found\nname   count\na     12,345\nbc         –\n"
 
 
+@pytest.fixture
+def terminal_of(monkeypatch):
+    """A terminal of so many columns."""
+
+    def of(columns):
+        monkeypatch.setattr(terminal, "is_terminal", lambda stream=None: True)
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return of
+
+
+@pytest.mark.parametrize(("columns", "heads"), [(60, ["name"]), (65, ["name", "MB"]), (200, ["name", "MB", "about"])])
+def test_a_narrow_terminal_goes_without_spare_columns_and_breaks_no_cell(capsys, terminal_of, columns, heads):
+    terminal_of(columns)
+    rows = [["a" * 54, 12.5, "x" * 80], ["b" * 54, None, "y"]]
+    terminal.table("", ["name", "MB", "about"], rows, spare=["about", "MB"])
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
+    shown = {"name": ["a" * 54, "b" * 54], "MB": ["12.5", "–"], "about": ["x" * 80, "y"]}
+    for cells in (heads, *([shown[head][i] for head in heads] for i in range(2))):
+        assert cells in lines
+    left_out = [head for head in shown if head not in heads]
+    assert ("A wider terminal shows" in printed) == bool(left_out)
+    assert all(head in printed for head in left_out)
+
+
+def test_a_value_of_pairs_is_never_broken(capsys, terminal_of):
+    terminal_of(40)
+    terminal.pairs(["share", "a.hdf5"], [["fingerprint", "f" * 71], ["steps", 1234]])
+    assert capsys.readouterr().out == f"share        a.hdf5\nfingerprint  {'f' * 71}\nsteps        1,234\n"
+
+
 def test_control_characters_are_spelt_out(capsys):
     terminal.table("", ["name"], [["\x1b[31mred"]])
     terminal.line("\x1b]0;title\x07")

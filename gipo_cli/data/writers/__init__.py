@@ -16,8 +16,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,22 @@ NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def refuse_existing(path: Path) -> None:
-    """Refuse a path that is taken, or whose directory is missing, before any work is done for it."""
+    """Refuse a path that is taken or cannot be written, before any work is done for it.
+
+    Raises:
+        SettingError: it is one of these.
+    """
     if os.path.lexists(path):
         raise SettingError(f"{path} exists; a log is never overwritten.", "Choose another name, or move it away.")
-    if not path.parent.is_dir():
-        raise SettingError(f"there is no directory {path.parent} to write {path.name} in.", "Make it first.")
+    try:
+        if not path.parent.is_dir():
+            raise SettingError(f"there is no directory {path.parent} to write {path.name} in.", "Make it first.")
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # tells a name that is too long, for which lexists has but a no
+        with TemporaryFile(dir=path.parent):
+            pass  # the directory takes files
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written ({error.strerror or error}).", "Choose another place.") from error
 
 
 @contextmanager
@@ -48,7 +60,8 @@ def new_place(path: Path) -> Iterator[Path]:
         SettingError: `path` is taken, also by what appeared meanwhile, or cannot be written.
     """
     refuse_existing(path)
-    aside = path.with_name(f".{path.name[:100]}.tmp-{os.getpid()}")
+    # 50 characters are 200 bytes at most; a name has 255.
+    aside = path.with_name(f".{path.name[:50]}.tmp-{os.getpid()}")
     try:
         yield aside
         _sync(aside)
