@@ -123,6 +123,12 @@ def test_an_interrupt_before_a_copy_was_read_back_leaves_nothing(cartpole_log, h
     assert list(here.iterdir()) == []
 
 
+def test_a_repair_that_was_not_needed_is_told_before_the_copy_is_used(gipo, cartpole_log, here):
+    outcome = gipo("datasets", "convert", cartpole_log, "log.npz", "--repair", "base10", "--quiet")
+    assert outcome.exit_code == 0
+    assert "after --repair base10: the log-probs are not those of the policy that the log carries" in outcome.stderr
+
+
 def test_a_suffix_and_a_format_that_contradict_each_other_are_refused(gipo, cartpole_log, here):
     refused = gipo("datasets", "convert", cartpole_log, "log.npz", "--format", "parquet")
     assert refused.exit_code == 2
