@@ -82,6 +82,12 @@ def test_a_limit_that_passes_for_an_end_is_doubted_and_mended(log):
     assert (mended.terminated.sum(), mended.truncated.sum()) == (0, 10)
 
 
+def test_observations_of_no_dimension_are_named(log):
+    blind = replace(log, observations=log.observations[:, :0], final_observations=log.final_observations[:, :0])
+    (found,) = check(blind)
+    assert (found.severity, found.meaning[:36]) == ("error", f"the observations have shape [{log.transitions}, 0]"[:36])
+
+
 def test_one_long_episode_and_no_reward_are_doubted(log):
     lonely = replace(log, episode_starts=np.array([0, log.transitions]), final_observations=log.observations[:1],
                      rewards=np.zeros(log.transitions))  # fmt: skip

@@ -28,6 +28,10 @@ def check_shapes(log: Trajectories) -> list[Finding]:
             return [_error("length", len(column), f"'{name}' has {len(column)} rows, 'rewards' {steps}.")]
     if len(log.final_observations) != log.episodes or (log.episode_lengths <= 0).any():
         return [_error("length", log.episodes, f"its episodes do not cover its {steps} rows.")]
+    if 0 in log.observations.shape:
+        return [
+            _error("shape", 0, f"the observations have shape {list(log.observations.shape)}: there is nothing to see.")
+        ]
     kind, shape = log.behaviour_log_probs.dtype, log.behaviour_log_probs.shape
     if kind.kind not in "fiu":
         return [_error("type", kind.itemsize, f"the log-probs are of type {kind}; expected numbers.")]
