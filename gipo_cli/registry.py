@@ -77,8 +77,14 @@ OBJECTIVES = Registry(
     "objective",
     {
         "gipo": "gipo_cli.objectives.gipo:gipo",
+        "gipo-laplacian": "gipo_cli.objectives.gipo_laplacian:gipo_laplacian",
+        "gipo-cauchy": "gipo_cli.objectives.gipo_cauchy:gipo_cauchy",
         "ppo-clip": "gipo_cli.objectives.ppo_clip:ppo_clip",
+        "dual-clip": "gipo_cli.objectives.dual_clip:dual_clip",
         "sapo": "gipo_cli.objectives.sapo:sapo",
+        "truncated-is": "gipo_cli.objectives.truncated_is:truncated_is",
+        "cispo": "gipo_cli.objectives.cispo:cispo",
+        "topr": "gipo_cli.objectives.topr:topr",
         "no-clip": "gipo_cli.objectives.no_clip:no_clip",
     },
 )

@@ -150,4 +150,4 @@ def _weigh(columns: "dict[str, np.ndarray]", name: str, settings: dict[str, floa
 def _bound(name: str, settings: dict[str, Any]) -> float | None:
     from gipo_cli.diagnostics.bound import bound
 
-    return bound(settings["sigma"]) if name == "gipo" else None
+    return bound(settings["sigma"] * max(1.0, settings.get("sigma_negative_ratio", 1.0))) if name == "gipo" else None

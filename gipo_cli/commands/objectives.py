@@ -34,6 +34,6 @@ def _print(entry: dict[str, Any], *, first: bool) -> None:
     if not first:
         line("")
     settings = ", ".join(f"{name}={value:g}" for name, value in entry["settings"].items()) or "no settings"
-    line((entry["name"].ljust(10), "bold"), settings)
+    line((entry["name"].ljust(15), "bold"), settings)
     for text in wrap(entry["formula"], 76, subsequent_indent="    ") + wrap(entry["source"], 76):
         line(f"  {text}")

@@ -1,11 +1,12 @@
 """GIPO: the importance ratio times a Gaussian trust weight."""
 
+import torch
 from torch import Tensor
 
 from gipo_cli.objectives.settings import require_positive
 
 
-def gipo(log_ratio: Tensor, advantage: Tensor, *, sigma: float = 1.0) -> Tensor:
+def gipo(log_ratio: Tensor, advantage: Tensor, *, sigma: float = 1.0, sigma_negative_ratio: float = 1.0) -> Tensor:
     """Gaussian importance-sampling policy loss, one value per sample.
 
         loss = -advantage * exp(log_ratio - (sg(log_ratio) / sigma)^2 / 2)
@@ -16,6 +17,10 @@ def gipo(log_ratio: Tensor, advantage: Tensor, *, sigma: float = 1.0) -> Tensor:
     float32 above 88 and inf * 0 would be nan; for the same reason nothing is clamped, which would void the bound.
     Only where the bound itself overflows (sigma > 13 in float32) can the loss.
 
+    Where the advantage is below 0 the width is sigma * sigma_negative_ratio. Below 1 it lets go of bad samples sooner
+    than of good ones, which makes the surrogate optimistic; 1 is the headline GIPO(1, 1) of the paper, 0.5 the default
+    of its authors' script.
+
     Source: Lu et al., GIPO, https://arxiv.org/abs/2603.03955; equations 5 and 6 of https://arxiv.org/abs/2603.18464
 
     Args:
@@ -23,10 +28,18 @@ def gipo(log_ratio: Tensor, advantage: Tensor, *, sigma: float = 1.0) -> Tensor:
         advantage: in units of return or standardised, [N]; no gradient.
         sigma: width of the trust weight, in nats, above 0. On joint log ratios of d dimensions the same sigma is
             tighter, by about sqrt(d), than on the authors' ratios per dimension.
+        sigma_negative_ratio: what sigma is multiplied by where the advantage is below 0; above 0.
 
     Returns:
         Loss, [N]. The training loop takes the mean.
     """
     require_positive("gipo", "sigma", sigma)
-    log_weight = log_ratio - 0.5 * (log_ratio.detach() / sigma) ** 2
+    require_positive("gipo", "sigma_negative_ratio", sigma_negative_ratio)
+    width = widths(log_ratio, advantage, sigma, sigma_negative_ratio)
+    log_weight = log_ratio - 0.5 * (log_ratio.detach() / width) ** 2
     return -log_weight.exp() * advantage.detach()
+
+
+def widths(log_ratio: Tensor, advantage: Tensor, sigma: float, negative_ratio: float) -> Tensor:
+    """Width of the trust weight by the sign of the advantage, [N], in the dtype of log_ratio."""
+    return torch.where(advantage < 0, sigma * negative_ratio, sigma).to(log_ratio.dtype)

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from gipo_cli.errors import SettingError
+from gipo_cli.objectives.ratio import saturated
 from gipo_cli.objectives.settings import require_positive
-
-SATURATION = 20.0  # nats; verl bounds the log ratio there before exp (rollout_corr)
 
 
 def ppo_clip(log_ratio: Tensor, advantage: Tensor, *, epsilon: float = 0.2) -> Tensor:
@@ -18,8 +17,7 @@ def ppo_clip(log_ratio: Tensor, advantage: Tensor, *, epsilon: float = 0.2) -> T
 
     The gradient is exactly 0, so the sample teaches nothing, where advantage > 0 and ratio > 1 + epsilon, or where
     advantage < 0 and ratio < 1 - epsilon; on the edge itself it is still whole. The clip bounds one side only: with
-    advantage < 0 the weight grows with the ratio without bound. Beyond 20 nats (a ratio of 5e8) value and gradient
-    stay at exp(20), so that float32 never holds inf.
+    advantage < 0 the weight grows with the ratio without bound. Beyond 20 nats value and gradient stay at exp(20).
 
     Source: Schulman et al., https://arxiv.org/abs/1707.06347, equation 7
 
@@ -38,10 +36,9 @@ def ppo_clip(log_ratio: Tensor, advantage: Tensor, *, epsilon: float = 0.2) -> T
     if epsilon >= 1:
         raise SettingError(f"epsilon of the objective 'ppo-clip' is {epsilon}; expected a number below 1.")
     advantage, at = advantage.detach(), log_ratio.detach()
-    ratio = at.clamp(max=SATURATION).exp() * (1 + (log_ratio - at))
     # Compared as log ratios: where the ratio is cut its gradient is cut with it, and at equality (r = 1 + epsilon)
     # neither is. torch.minimum would halve the gradient there.
     too_high = (advantage > 0) & (at > math.log1p(epsilon))
     too_low = (advantage < 0) & (at < math.log1p(-epsilon))
-    ratio = torch.where(too_high, 1 + epsilon, torch.where(too_low, 1 - epsilon, ratio))
+    ratio = torch.where(too_high, 1 + epsilon, torch.where(too_low, 1 - epsilon, saturated(log_ratio)))
     return -ratio * advantage

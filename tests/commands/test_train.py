@@ -16,7 +16,11 @@ def test_a_run_directory_holds_all_that_the_other_commands_need(quick_run):
     record = json.loads((quick_run / "run.json").read_text())
     metrics = [json.loads(line) for line in (quick_run / "metrics.jsonl").read_text().splitlines()]
     ratios = np.load(quick_run / "log_ratios.npz", allow_pickle=False)
-    assert (config["objective"], config["settings"], config["steps"]) == ("gipo", {"sigma": 1.0}, 40)
+    assert (config["objective"], config["settings"], config["steps"]) == (
+        "gipo",
+        {"sigma": 1.0, "sigma_negative_ratio": 1.0},
+        40,
+    )
     assert record["status"] == "finished"
     assert record["dataset"]["environment"] == "CartPole-v1"
     assert record["dataset"]["fingerprint"].startswith("sha256:")
@@ -123,7 +127,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_leave_the_last_good_checkp
 def test_dry_run_trains_nothing_and_writes_nothing(gipo, cartpole_log, tmp_path):
     outcome = gipo("train", "--dataset", cartpole_log, "--out", tmp_path / "run", "--dry-run", "--json")
     assert outcome.exit_code == 0
-    assert json.loads(outcome.stdout)["config"]["settings"] == {"sigma": 1.0}
+    assert json.loads(outcome.stdout)["config"]["settings"] == {"sigma": 1.0, "sigma_negative_ratio": 1.0}
     assert not (tmp_path / "run").exists()
 
 
@@ -163,7 +167,7 @@ def test_an_occupied_directory_is_refused_and_left_as_it_is(gipo, cartpole_log, 
         )),
         (["--dataset", "{log}", "--set", "sigam=1"], 2, (
             "gipo: the objective 'gipo' has no setting 'sigam'.\n"
-            "      Did you mean 'sigma'? It has: sigma=1.0.\n"
+            "      Did you mean 'sigma'? It has: sigma=1.0, sigma_negative_ratio=1.0.\n"
         )),
         (["--dataset", "{log}", "--steps", "-5"], 2, (
             "gipo: steps is -5; expected a number above 0.\n"

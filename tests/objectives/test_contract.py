@@ -10,7 +10,7 @@ from gipo_cli.objectives.effective_weight import effective_weight
 from gipo_cli.objectives.settings import resolve
 from gipo_cli.registry import OBJECTIVES
 
-HAS = "It has: sigma=1.0."
+HAS = "It has: sigma=1.0, sigma_negative_ratio=1.0."
 EVERY = pytest.mark.parametrize("name", OBJECTIVES.places)
 
 
@@ -67,6 +67,30 @@ TABLE = [
     ("gipo", {"sigma": 0.2}, 1, (0, 0, 0.0012, 0.4293, 1, 0.7920, 0.1921, 0.0049, 0, 0)),
     ("gipo", {"sigma": 0.5}, 1, (0, 0.0011, 0.1913, 0.7242, 1, 1.1228, 1.0797, 0.7651, 0.0281, 0)),
     ("gipo", {"sigma": 1}, -1, (0.0006, 0.0548, 0.3932, 0.7803, 1, 1.1802, 1.3816, 1.5729, 1.3693, 0.2250)),
+    (
+        "gipo",
+        {"sigma": 1, "sigma_negative_ratio": 0.5},
+        -1,
+        (0, 0.0011, 0.1913, 0.7242, 1, 1.1228, 1.0797, 0.7651, 0.0281, 0),
+    ),
+    (
+        "gipo",
+        {"sigma": 0.5, "sigma_negative_ratio": 3},
+        1,
+        (0, 0.0011, 0.1913, 0.7242, 1, 1.1228, 1.0797, 0.7651, 0.0281, 0),
+    ),
+    ("gipo-laplacian", {}, 1, (0.0025, 0.04, 0.25, 0.64, 1, 1, 1, 1, 1, 1)),
+    ("gipo-laplacian", {}, -1, (0.0025, 0.04, 0.25, 0.64, 1, 1, 1, 1, 1, 1)),
+    ("gipo-cauchy", {}, 1, (0.0050, 0.0557, 0.3377, 0.7621, 1, 1.1614, 1.2882, 1.3509, 1.3926, 2.005)),
+    ("gipo-cauchy", {}, -1, (0.0050, 0.0557, 0.3377, 0.7621, 1, 1.1614, 1.2882, 1.3509, 1.3926, 2.005)),
+    ("dual-clip", {}, 1, (0.05, 0.2, 0.5, 0.8, 1, 1.2, 0, 0, 0, 0)),
+    ("dual-clip", {}, -1, (0, 0, 0, 0.8, 1, 1.2, 1.5, 2, 0, 0)),
+    ("truncated-is", {}, 1, (0.05, 0.2, 0.5, 0.8, 1, 1.2, 1.5, 2, 2, 2)),
+    ("truncated-is", {}, -1, (0.05, 0.2, 0.5, 0.8, 1, 1.2, 1.5, 2, 2, 2)),
+    ("cispo", {}, 1, (0.05, 0.2, 0.5, 0.8, 1, 1.2, 1.2, 1.2, 1.2, 1.2)),
+    ("cispo", {"epsilon_low": 0.4, "epsilon_high": 4}, -1, (0.6, 0.6, 0.6, 0.8, 1, 1.2, 1.5, 2, 5, 5)),
+    ("topr", {}, 1, (1, 1, 1, 1, 1, 1, 1, 1, 1, 1)),
+    ("topr", {}, -1, (0.05, 0.2, 0.5, 0.8, 1, 1, 1, 1, 1, 1)),
     ("gipo", {"sigma": 2}, 1, (0.0163, 0.1447, 0.4709, 0.7950, 1, 1.1950, 1.4695, 1.8834, 3.617, 6.514)),
 ]
 
@@ -169,6 +193,9 @@ def test_gridworld_bias_and_variance(name, settings, policy, behaviour, bias, va
         ("gipo", {"sigma": "abc"}, "sigma of the objective 'gipo' is 'abc', which is not a number.", HAS),
         ("gipo", {"sigma": "0"}, "sigma of the objective 'gipo' is 0.0; expected a number above 0.", ""),
         ("no-clip", {"sigma": 1}, "the objective 'no-clip' has no setting 'sigma'.", "It has none."),
+        ("dual-clip", {"c": 1}, "c of the objective 'dual-clip' is 1.0; expected a number above 1.", ""),
+        ("cispo", {"epsilon_low": 2}, "epsilon_low of the objective 'cispo' is 2.0; expected a number up to 1.", ""),
+        ("gipo-cauchy", {"sigma": -1}, "sigma of the objective 'gipo-cauchy' is -1.0; expected a number above 0.", ""),
         ("ppo-clip", {"epsilon": 1}, "epsilon of the objective 'ppo-clip' is 1.0; expected a number below 1.", ""),
     ],
 )  # fmt: skip
