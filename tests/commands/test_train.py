@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from gipo_cli.registry import OBJECTIVES
+
 QUICK = ("--steps", "40", "--set", "critic_steps=40", "--set", "report_every=5", "--set", "checkpoint_every=10")
 
 
@@ -44,7 +46,7 @@ def test_the_summary_has_the_keys_that_scripts_rely_on(gipo, cartpole_log, tmp_p
     assert abs(summary["warm_start"]["kl"]) < 1e-6
 
 
-@pytest.mark.parametrize("objective", ["gipo", "ppo-clip", "sapo", "no-clip"])
+@pytest.mark.parametrize("objective", OBJECTIVES.places)
 def test_every_objective_moves_the_policy_towards_the_advantages(gipo, cartpole_log, tmp_path, objective):
     outcome = gipo(
         "train", "--dataset", cartpole_log, "--out", tmp_path / "run", "--objective", objective, "--json", "--quiet",
