@@ -44,6 +44,7 @@ class TrainConfig:
     steps: int = 2000  # updates of the policy
     batch_size: int = 1024
     learning_rate: float = 1e-4
+    ess_base: float = 0.0  # share of a batch that has to count for the full learning rate; 0 takes it always
     max_gradient_norm: float = 1.0
     kl_target: float = 0.5  # nats of KL(beta || pi) that the anchor steers to; 0 switches the anchor off
 
@@ -69,6 +70,7 @@ class TrainConfig:
         )
         for name in (*above_zero, "report_every", "checkpoint_every"):
             _require(name, getattr(self, name), lambda value: value > 0, "above 0")
+        _require("ess_base", self.ess_base, lambda value: 0 <= value <= 1, "from 0 (off) to 1")
         _require("kl_target", self.kl_target, lambda value: value >= 0, "0 (no anchor) or above")
         _require("improvement_kl", self.improvement_kl, lambda value: value >= 0, "0 (beta's own values) or above")
         _require("discount", self.discount, lambda value: 0 <= value < 1, "of 0 or above and below 1")

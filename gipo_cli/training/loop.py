@@ -81,7 +81,7 @@ def fit(
                 loss = objective(log_ratio, now.advantage[rows], **config.settings).mean()
                 kl = -log_ratio.detach().mean()
                 now.anchor.steer(kl)
-                set_learning_rate(now.optimizer, config, now.step)
+                set_learning_rate(now.optimizer, config, now.step, log_ratio.detach())
                 now.optimizer.zero_grad()
                 (loss - now.anchor.coefficient * log_prob.mean()).backward()
                 torch.nn.utils.clip_grad_norm_(now.policy.parameters(), config.max_gradient_norm)
@@ -193,11 +193,28 @@ def adam(policy: Policy, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.Adam(policy.parameters(), lr=config.learning_rate, fused=True)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
-    """Constant, then falling to 0 over the last DECAY of the steps."""
-    left = (config.steps - step) / (DECAY * config.steps)
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, log_ratio: Tensor) -> None:
+    """Constant, then falling to 0 over the last DECAY of the steps; less where few samples of the batch count.
+
+        rate = learning_rate * sqrt(min(1, ESS / ess_base)),   ESS = (sum w)^2 / (B sum w^2),   w = exp(log_ratio)
+
+    ESS is that of the raw ratios, whatever weight the objective gives them: it says how stale the batch is.
+
+    Source: VCPO, https://arxiv.org/abs/2602.17616, with the ratio of a step in place of that of a sequence
+
+    Args:
+        optimizer: whose rate is set.
+        config: learning_rate, steps, and ess_base, of which 0 leaves the batch out of it.
+        step: updates so far.
+        log_ratio: of the batch, [B], without a gradient.
+    """
+    rate = config.learning_rate * min(1.0, (config.steps - step) / (DECAY * config.steps))
+    if config.ess_base:
+        weight = (log_ratio.double() - log_ratio.max()).exp()  # a constant factor does not change the share
+        ess = weight.sum() ** 2 / (len(weight) * (weight**2).sum())
+        rate *= (ess / config.ess_base).clamp(max=1.0).sqrt().item()
     for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * min(1.0, left)
+        group["lr"] = rate
 
 
 @torch.no_grad()
