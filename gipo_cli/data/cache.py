@@ -42,7 +42,7 @@ def filled(
         fill: writes the rows into the array it is given, piece by piece.
 
     Raises:
-        DataError: the disk has no room for it.
+        DataError: the disk has no room for it, or the address space.
     """
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size <= largest_in_memory():
@@ -74,7 +74,11 @@ def _mapped(
         )
     aside = place.with_name(f".{place.name}.tmp-{os.getpid()}")
     try:
-        column = np.lib.format.open_memmap(aside, "w+", dtype, shape)
+        try:
+            column = np.lib.format.open_memmap(aside, "w+", dtype, shape)
+        except OSError as error:
+            reason = f"'{name[:80]}' has {size:,} bytes, and {place.parent} cannot hold it ({error.strerror})."
+            raise DataError(reason, _CACHE_HINT) from error
         fill(column)
         column.flush()
         os.replace(aside, place)

@@ -1,5 +1,6 @@
 """Tables of one row a step: gipo's own, anybody's by usual names, anybody's by a mapping, and hostile ones."""
 
+import errno
 import io
 import json
 import struct
@@ -538,6 +539,19 @@ def test_a_bomb_needs_room_on_the_disk_not_memory(tmp_path, monkeypatch):
     path = npz_of(tmp_path / "log.npz", rewards=np.zeros(4_000_000))
     assert path.stat().st_size < 100_000
     with pytest.raises(DataError, match="'rewards' has 32,000,000 bytes, more than memory takes"):
+        catalog.load(str(path))
+
+
+def test_a_column_that_cannot_be_mapped_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIPO_COLUMN_MEMORY", "16")
+
+    def fail(*_):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    pq.write_table(arrow_table(plain_columns()), path := tmp_path / "log.parquet")
+    monkeypatch.setattr(np.lib.format, "open_memmap", fail)
+    with pytest.raises(DataError, match=r"cannot hold it \(Cannot allocate memory\)"):
         catalog.load(str(path))
 
 
