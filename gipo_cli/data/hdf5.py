@@ -36,6 +36,19 @@ def is_hdf5(place: Path) -> bool:
         return False
 
 
+def _names_a_driver(path: Path) -> bool:
+    """Whether an old superblock says that the file is one of several; a damaged one makes the library take gigabytes.
+
+    Versions 0 and 1 hold four addresses after 24 and 28 bytes, of the size that byte 13 says; the last is the driver's.
+    """
+    with path.open("rb") as file:
+        head = file.read(96)
+    if len(head) < 14 or head[8] > 1:
+        return False
+    start = 24 + 4 * head[8] + 3 * head[13]
+    return head[start : start + head[13]] != b"\xff" * head[13]
+
+
 @contextmanager
 def open_safely(path: Path) -> Iterator[h5py.File]:
     """Open a file for reading.
@@ -50,6 +63,8 @@ def open_safely(path: Path) -> Iterator[h5py.File]:
     if not is_hdf5(path):
         raise DataError(f"{path} is not an HDF5 file.", "Expected a log in D4RL's HDF5 layout or a Minari dataset.")
     try:
+        if _names_a_driver(path):
+            raise OSError("it says to be one of several files")
         file = h5py.File(path, "r")
     except BlockingIOError as error:
         raise DataError(f"{path} is open for writing in another process.", "Wait until it is closed.") from error

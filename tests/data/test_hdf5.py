@@ -143,3 +143,18 @@ def test_other_things_than_hdf5_are_refused_by_name(tmp_path):
     assert refused(tmp_path / "log.txt") == f"{tmp_path}/log.txt is of no format that is known."
     assert refused(tmp_path / "empty.hdf5") == f"{tmp_path}/empty.hdf5 is not an HDF5 file."
     assert refused(tmp_path) == f"{tmp_path} is a directory with no log in it."
+
+
+@pytest.mark.parametrize("libver", ["earliest", "v108"])
+def test_a_superblock_that_names_a_driver_is_refused_before_the_library_sees_it(d4rl, tmp_path, libver):
+    with h5py.File(d4rl("made.hdf5")) as old, h5py.File(tmp_path / "log.hdf5", "w", libver=libver) as new:
+        for name in old:
+            old.copy(name, new)
+    path = tmp_path / "log.hdf5"
+    assert catalog.load(str(path)).transitions  # either superblock is read
+    raw = bytearray(path.read_bytes())
+    if raw[8] > 1:
+        return  # newer ones hold no such address
+    raw[48:56] = (96).to_bytes(8, "little")  # what stands there would be taken for a block of up to 4 GiB
+    path.write_bytes(raw)
+    assert refused(path) == f"{path} is a damaged HDF5 file: it says to be one of several files."
