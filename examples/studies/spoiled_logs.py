@@ -2,8 +2,8 @@
 
     python examples/studies/spoiled_logs.py > examples/studies/spoiled-logs.md
 
-Takes about ten minutes on two cores, and needs gipo[mujoco]: the walker2d log and the random one are recorded on first
-use. `tests/data/test_spoiled_logs.py` runs a part of it.
+Takes half an hour on one core beside other work, and needs gipo[mujoco]: the walker2d log and the random one are
+recorded on first use. `tests/data/test_spoiled_logs.py` runs a part of it.
 """
 
 from collections.abc import Callable

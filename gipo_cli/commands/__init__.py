@@ -73,25 +73,27 @@ def log_options(
 
 
 def read_log(dataset: str, options: "LogOptions", quiet: bool) -> "Trajectories":
-    """A log as the flags ask for it; what takes long shows its progress unless quiet.
-
-    It is checked only where it was mended, since a repair that was not needed spoils what was right; what is wrong with
-    it then is a warning on stderr, for what is done with it is not training.
+    """A log as the flags ask for it, unchecked; what takes long shows its progress unless quiet.
 
     Raises:
         SettingError, DataError: as `logs.prepare`.
     """
     from gipo_cli.data import catalog
-    from gipo_cli.data.checks import check
     from gipo_cli.logs import prepare
     from gipo_cli.rendering import terminal
 
     catalog.locate(dataset, quiet)  # recorded here where it has to be
-    log = prepare(dataset, options, None if quiet else terminal.progress)[0]
+    return prepare(dataset, options, None if quiet else terminal.progress)[0]
+
+
+def warn_of_repairs(log: "Trajectories", options: "LogOptions") -> None:
+    """Say on stderr what is wrong with a log that was mended: a repair that was not needed spoils what was right."""
+    from gipo_cli.data.checks import check
+    from gipo_cli.rendering import terminal
+
     for finding in check(log) if options.repair else ():
         if finding.severity == "error":
             terminal.note(f"after --repair {','.join(options.repair)}: {finding.meaning} [{finding.name}]")
-    return log
 
 
 def refuse_picture(path: Path, force: bool) -> None:

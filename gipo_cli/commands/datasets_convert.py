@@ -14,6 +14,7 @@ from gipo_cli.commands import (
     Repair,
     log_options,
     read_log,
+    warn_of_repairs,
 )
 
 
@@ -39,6 +40,7 @@ def datasets_convert(
     options = log_options(log_prob_key, log_prob_convention, mapping, repair, behaviour, estimate_behaviour)
     destination = Destination(out, format_name)
     log = read_log(dataset, options, quiet)
+    warn_of_repairs(log, options)
     if not quiet:
         terminal.note(f"writing {log.transitions:,} steps as {destination.format}, then reading them back")
     destination.save(log, history_of([log.source]))

@@ -14,6 +14,7 @@ from gipo_cli.commands import (
     Repair,
     log_options,
     read_log,
+    warn_of_repairs,
 )
 
 
@@ -44,6 +45,8 @@ def datasets_merge(
     options = log_options(log_prob_key, log_prob_convention, mapping, repair, behaviour, estimate_behaviour)
     destination = Destination(out)
     logs = [read_log(dataset, options, quiet) for dataset in datasets]
+    for log in logs:
+        warn_of_repairs(log, options)
     log = concatenate(logs, destination.path.stem, versions)
     destination.save(log, history_of(part.source for part in logs) | {"versions": versions})
     summary = {

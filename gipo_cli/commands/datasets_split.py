@@ -14,6 +14,7 @@ from gipo_cli.commands import (
     Repair,
     log_options,
     read_log,
+    warn_of_repairs,
 )
 
 
@@ -45,6 +46,7 @@ def datasets_split(
     if places[0].path.absolute() == places[1].path.absolute():
         raise SettingError(f"--out and --rest are both {out}; expected two places.")
     log = read_log(dataset, options, quiet)
+    warn_of_repairs(log, options)
     origin = history_of([log.source]) | {"split_fraction": fraction, "split_seed": seed}
     parts = [take_episodes(log, which) for which in split_episodes(log.episodes, fraction, seed)]
     places[0].save(parts[0], origin | {"split_part": "share"})

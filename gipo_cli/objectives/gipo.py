@@ -33,13 +33,19 @@ def gipo(log_ratio: Tensor, advantage: Tensor, *, sigma: float = 1.0, sigma_nega
     Returns:
         Loss, [N]. The training loop takes the mean.
     """
-    require_positive("gipo", "sigma", sigma)
-    require_positive("gipo", "sigma_negative_ratio", sigma_negative_ratio)
-    width = widths(log_ratio, advantage, sigma, sigma_negative_ratio)
+    width = widths("gipo", log_ratio, advantage, sigma, sigma_negative_ratio)
     log_weight = log_ratio - 0.5 * (log_ratio.detach() / width) ** 2
     return -log_weight.exp() * advantage.detach()
 
 
-def widths(log_ratio: Tensor, advantage: Tensor, sigma: float, negative_ratio: float) -> Tensor:
-    """Width of the trust weight by the sign of the advantage, [N], in the dtype of log_ratio."""
-    return torch.where(advantage < 0, sigma * negative_ratio, sigma).to(log_ratio.dtype)
+def widths(objective: str, log_ratio: Tensor, advantage: Tensor, sigma: float, sigma_negative_ratio: float) -> Tensor:
+    """Width of a kernel's trust weight by the sign of the advantage, [N], in the dtype of log_ratio.
+
+    Raises:
+        SettingError: a width is not a finite number above 0.
+    """
+    require_positive(objective, "sigma", sigma)
+    require_positive(objective, "sigma_negative_ratio", sigma_negative_ratio)
+    # full_like keeps the dtype of the input; two Python numbers in where() would make float32.
+    width = torch.full_like(log_ratio, sigma, requires_grad=False)
+    return torch.where(advantage < 0, width * sigma_negative_ratio, width)

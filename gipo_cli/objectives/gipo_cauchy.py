@@ -4,7 +4,6 @@ from torch import Tensor
 
 from gipo_cli.objectives.gipo import widths
 from gipo_cli.objectives.ratio import saturated
-from gipo_cli.objectives.settings import require_positive
 
 
 def gipo_cauchy(
@@ -28,7 +27,5 @@ def gipo_cauchy(
     Returns:
         Loss, [N]. The training loop takes the mean.
     """
-    require_positive("gipo-cauchy", "sigma", sigma)
-    require_positive("gipo-cauchy", "sigma_negative_ratio", sigma_negative_ratio)
-    far = log_ratio.detach() / widths(log_ratio, advantage, sigma, sigma_negative_ratio)
+    far = log_ratio.detach() / widths("gipo-cauchy", log_ratio, advantage, sigma, sigma_negative_ratio)
     return -saturated(log_ratio) / (1 + far**2) * advantage.detach()

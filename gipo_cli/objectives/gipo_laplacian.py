@@ -4,7 +4,6 @@ from torch import Tensor
 
 from gipo_cli.objectives.gipo import widths
 from gipo_cli.objectives.ratio import SATURATION, constant
-from gipo_cli.objectives.settings import require_positive
 
 
 def gipo_laplacian(
@@ -30,8 +29,6 @@ def gipo_laplacian(
     Returns:
         Loss, [N]. The training loop takes the mean.
     """
-    require_positive("gipo-laplacian", "sigma", sigma)
-    require_positive("gipo-laplacian", "sigma_negative_ratio", sigma_negative_ratio)
-    far = log_ratio.detach() / widths(log_ratio, advantage, sigma, sigma_negative_ratio)
+    far = log_ratio.detach() / widths("gipo-laplacian", log_ratio, advantage, sigma, sigma_negative_ratio)
     log_weight = log_ratio.detach() - far.abs()
     return -constant(log_weight.clamp(max=SATURATION).exp(), log_ratio) * advantage.detach()

@@ -1,8 +1,16 @@
-"""Small logs in D4RL's layout, written by hand."""
+"""Small logs written by hand: in D4RL's layout, and as tables with a mapping."""
+
+from dataclasses import replace
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
+
+from gipo_cli.data import catalog
+from gipo_cli.data.options import ReadOptions
 
 
 @pytest.fixture
@@ -33,3 +41,21 @@ def d4rl(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """Write a table and a mapping of it, and read both."""
+
+    def read(mapping, columns=None, options=None, name="log.csv"):
+        path, file = tmp_path / name, tmp_path / "mapping.toml"
+        file.write_text(mapping)
+        if name.endswith(".csv"):
+            pacsv.write_csv(pa.table(columns), path)
+        elif name.endswith(".npz"):
+            np.savez(path, **columns)
+        else:
+            pq.write_table(pa.table(columns), path)
+        return catalog.load(str(path), replace(options or ReadOptions(), mapping=str(file)))
+
+    return read

@@ -136,10 +136,14 @@ def test_a_declared_squashed_gaussian_has_its_own_density(lines):
 
 def test_what_an_experiment_keeps_beside_its_output_is_not_read(lines):
     path = lines(columns())
-    for name in ("a-params.json", "result.json"):
+    for name in ("params.json", "result.json"):
         (path.parent / name).write_text('{"lr": 0.1,\n "env": "CartPole-v1"}\n')
+    path.rename(path.with_name("worker-0.json"))
     assert RLLIB.recognises(path.parent)
     assert catalog.load(str(path.parent)).transitions == 6
+    (path.parent / "a-damaged.json").write_text('{"ty')  # one of its outputs is no file to pass over
+    with pytest.raises(DataError, match=r"a-damaged.json: line 1 is not JSON"):
+        catalog.load(str(path.parent))
 
 
 def test_a_squashed_gaussian_is_told_by_its_numbers(lines):

@@ -27,6 +27,14 @@ def test_peak_is_at_sigma_squared():
     assert effective_weight(gipo, x, torch.ones(1), sigma=0.5).item() == pytest.approx(math.exp(0.125))
 
 
+@pytest.mark.parametrize("name", ["gipo", "gipo-laplacian", "gipo-cauchy"])
+def test_widths_keep_the_precision_of_the_ratios(name):
+    x, sigma = torch.tensor([3.0], dtype=torch.float64), 0.1  # no float32 number
+    weight = effective_weight(OBJECTIVES.load(name), x, -torch.ones(1), sigma=0.3, sigma_negative_ratio=sigma / 0.3)
+    kernel = {"gipo": math.exp(-450), "gipo-laplacian": math.exp(-30), "gipo-cauchy": 1 / 901}[name]
+    assert weight.item() == pytest.approx(math.exp(3) * kernel, rel=1e-10)  # float32's 0.1 is 1.5e-8 off
+
+
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan])
 def test_sigma_is_validated(sigma):
     with pytest.raises(SettingError, match="sigma"):

@@ -32,6 +32,7 @@ NUMBERS = (
 NAMED = ("eps_id", "agent_index", "agent_id")
 LONGEST_LINE = 2**28  # RLlib begins a new file after 64 MiB
 BATCH = re.compile(rb'"type"\s*:\s*"(SampleBatch|MultiAgentBatch)"')
+BESIDE = ("params.json", "result.json")  # what an experiment keeps in the directory of its output
 NAMES = {
     "observations": "obs", "next_observations": "new_obs", "log_probs": "action_logp", "terminals": "terminateds",
     "timeouts": "truncateds", "done": "dones", "episodes": "eps_id", "executed_actions": "actions_for_env",
@@ -50,7 +51,7 @@ def recognises(place: Path) -> bool:
     if BATCH.search(first_bytes(place, JSON, 4096)):
         return True
     try:
-        if place.is_dir() and any(BATCH.search(first_bytes(file, JSON, 4096)) for file in files_of(place, JSON)):
+        if place.is_dir() and any(BATCH.search(first_bytes(file, JSON, 4096)) for file in _outputs(place)):
             return True
         if first_bytes(place, arrow.PARQUET, 4) != b"PAR1":
             return False
@@ -241,11 +242,15 @@ def _from_json(place: Path, options: ReadOptions) -> tuple[dict[str, np.ndarray]
     return {key: np.concatenate(column) for key, column in pieces.items()}, held
 
 
+def _outputs(place: Path) -> list[Path]:
+    """The files of batches: of an experiment's directory not what it keeps beside them."""
+    return [file for file in files_of(place, JSON) if file == place or file.name not in BESIDE]
+
+
 def _batches(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The columns of each line, and where it stands."""
     policy = None
-    # Beside its output an experiment keeps its parameters and results.
-    for file in [f for f in files_of(place, JSON) if f == place or BATCH.search(first_bytes(f, JSON, 4096))]:
+    for file in _outputs(place):
         try:
             with file.open("rb") as lines:
                 number = 0
