@@ -1,16 +1,19 @@
-"""Small logs written by hand: in D4RL's layout, and as tables with a mapping."""
+"""Small logs written by hand: in D4RL's layout, by Minari, and as tables with a mapping."""
 
 from dataclasses import replace
 
 import h5py
+import minari
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from gipo_cli.data import catalog
 from gipo_cli.data.options import ReadOptions
+from tests.data.minari_sets import ACTS, BOX, LENGTHS, of_space
 
 
 @pytest.fixture
@@ -59,3 +62,29 @@ def mapped(tmp_path):
         return catalog.load(str(path), replace(options or ReadOptions(), mapping=str(file)))
 
     return read
+
+
+@pytest.fixture
+def minari_set(tmp_path, monkeypatch):
+    """Write twelve episodes through Minari; `infos(k)` is what episode k has, or none."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+
+    def write(stored_as, infos=lambda k: None, observed=BOX, acted=ACTS, name="lab/log-v0", **more):
+        rng = np.random.default_rng(3)
+        buffers = []
+        for k, steps in enumerate(LENGTHS):
+            ends = np.arange(steps) == steps - 1
+            buffers.append(
+                EpisodeBuffer(
+                    id=k, observations=of_space(observed, rng, steps + 1), actions=of_space(acted, rng, steps),
+                    rewards=np.arange(steps) + 10.0 * k, terminations=ends & (k % 2 == 0),
+                    truncations=ends & (k % 2 == 1), infos=infos(k),
+                )
+            )  # fmt: skip
+        minari.create_dataset_from_buffers(
+            name, buffers, observation_space=observed, action_space=acted, data_format=stored_as, algorithm_name="x",
+            author="x", author_email="x@x", code_permalink="x", description="x", **more,
+        )  # fmt: skip
+        return tmp_path / name, buffers
+
+    return write
