@@ -6,6 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gipo_cli.data import catalog
+from gipo_cli.data.options import ReadOptions
+from gipo_cli.data.readers.table import TABLE
 from gipo_cli.errors import DataError
 from tests.data.tables import N, arrow_table, csv_table, npy, npz_of, plain_columns
 
@@ -93,8 +95,15 @@ def test_a_step_that_was_left_out_cuts_the_episode(mapped):
 def test_numbered_columns_with_a_gap_are_refused(tmp_path):
     table = csv_table(plain_columns() | {"observations": np.zeros((N, 4))}).drop_columns("observations_2")
     pacsv.write_csv(table, tmp_path / "log.csv")
-    with pytest.raises(DataError, match="observations_0 to observations_1 and observations_3, and no observations_2"):
+    assert TABLE.recognises(tmp_path / "log.csv")
+    expected = "log.csv: there are columns observations_0 to observations_1 and observations_3, and no observations_2"
+    with pytest.raises(DataError, match=expected):
         catalog.load(str(tmp_path / "log.csv"))
+    mapping = tmp_path / "mapping.toml"
+    names = {"actions": "actions", "rewards": "rewards", "log_probs": "log_probs", "truncated": "truncated"}
+    mapping.write_text("\n".join(["[columns]", 'observations = ["observations_0", "observations_3"]',
+                                  *(f'{role} = "{name}"' for role, name in names.items())]))  # fmt: skip
+    assert catalog.load(str(tmp_path / "log.csv"), ReadOptions(mapping=str(mapping))).observations.shape[1] == 2
 
 
 def test_episodes_of_a_csv_may_go_by_any_number(tmp_path):

@@ -96,24 +96,13 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
 
 
 def _usual(held: list[str], role: str) -> Names | None:
-    """The column that goes by a usual name of a role, or those numbered from 0 that do: obs_0, obs_1, ...
-
-    Raises:
-        DataError: a number is left out, so that nobody can tell whether the rest are meant.
-    """
+    """The column that goes by a usual name of a role, or those numbered from 0 that do: obs_0, obs_1, ..."""
     known = set(held)
     for name in USUAL[role]:
         if name in known:
             return name
         for between in "_.":
             numbered = list(takewhile(known.__contains__, (f"{name}{between}{i}" for i in range(len(held)))))
-            beyond = [n for n in held if re.fullmatch(re.escape(name + between) + r"\d+", n) and n not in numbered]
-            if numbered and beyond:
-                raise DataError(
-                    f"there are columns {name}{between}0 to {numbered[-1]} and {beyond[0]}, and no "
-                    f"{name}{between}{len(numbered)} between.",
-                    "--mapping FILE.toml says which columns are meant.",
-                )
             if numbered:
                 return numbered
     return None
@@ -128,7 +117,23 @@ def _named(source: Source) -> dict[str, Names]:
             raise DataError(
                 f"{source.place} has no column '{role}'.", hint + "--mapping FILE.toml says which column is which."
             )
+    for names in roles.values():
+        _refuse_gap(source, names)
     return roles
+
+
+def _refuse_gap(source: Source, names: Names) -> None:
+    """Refuse numbered columns of which one is left out: nobody can tell whether those beyond it are meant."""
+    if isinstance(names, str):
+        return
+    stem = names[0].removesuffix("0")
+    beyond = [n for n in source.held if re.fullmatch(re.escape(stem) + r"\d+", n) and n not in names]
+    if beyond:
+        raise DataError(
+            f"{source.place}: there are columns {names[0]} to {names[-1]} and {beyond[0]}, "
+            f"and no {stem}{len(names)} between.",
+            "--mapping FILE.toml says which columns are meant.",
+        )
 
 
 def _mapped(source: Source, mapping: Mapping) -> dict[str, Names]:
