@@ -85,7 +85,11 @@ OBJECTIVES = Registry(
         "truncated-is": "gipo_cli.objectives.truncated_is:truncated_is",
         "cispo": "gipo_cli.objectives.cispo:cispo",
         "topr": "gipo_cli.objectives.topr:topr",
+        "m2po": "gipo_cli.objectives.m2po:m2po",
+        "kl-penalty": "gipo_cli.objectives.kl_penalty:kl_penalty",
         "no-clip": "gipo_cli.objectives.no_clip:no_clip",
+        "awr": "gipo_cli.objectives.awr:awr",
+        "bc": "gipo_cli.objectives.behaviour_cloning:behaviour_cloning",
     },
 )
 

@@ -5,17 +5,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gipo_cli.objectives.traits import has_trait
+
 
 def effective_weight(
     objective: Callable[..., Tensor], log_ratio: Tensor, advantage: Tensor, **settings: float
 ) -> Tensor:
     """What multiplies advantage * grad log pi in the gradient of the objective, for each sample.
 
-        weight = -(d loss / d log_ratio) / advantage
+        weight = -(d loss / d log_ratio, less the same at advantage 0) / advantage
 
     A loss is |A| times a function of the log ratio and of the sign of A, so the sign alone is passed on: nothing is
     divided by a small advantage. An advantage of 0 counts as positive. It is taken from autograd and not from the
-    value of the loss, so a factor that is detached counts and one that is clamped does not.
+    value of the loss, so a factor that is detached counts and one that is clamped does not. What a loss does at
+    advantage 0 is a penalty and no weight. An objective that imitates has no such factor; for it the weight is what
+    multiplies grad log pi itself, -(d loss / d log_ratio), at the advantage as it is.
 
     Args:
         objective: a function of gipo_cli.objectives.
@@ -26,9 +30,17 @@ def effective_weight(
     Returns:
         Weight, [N], in the dtype of log_ratio, without a gradient.
     """
+    if has_trait(objective, "imitates"):
+        return -_slope(objective, log_ratio, advantage.to(log_ratio.dtype), settings)
     sign = torch.where(advantage.detach() < 0, -1.0, 1.0).to(log_ratio.dtype)
+    penalty = _slope(objective, log_ratio, torch.zeros_like(sign), settings)
+    return -(_slope(objective, log_ratio, sign, settings) - penalty) / sign
+
+
+def _slope(
+    objective: Callable[..., Tensor], log_ratio: Tensor, advantage: Tensor, settings: dict[str, float]
+) -> Tensor:
     at = log_ratio.detach().requires_grad_()
     with torch.enable_grad():
-        loss = objective(at, sign, **settings)
-        (slope,) = torch.autograd.grad(loss.sum(), at)
-    return -slope / sign
+        (slope,) = torch.autograd.grad(objective(at, advantage, **settings).sum(), at)
+    return slope

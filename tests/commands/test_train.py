@@ -46,7 +46,7 @@ def test_the_summary_has_the_keys_that_scripts_rely_on(gipo, cartpole_log, tmp_p
     assert abs(summary["warm_start"]["kl"]) < 1e-6
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.places)
+@pytest.mark.parametrize("objective", [name for name in OBJECTIVES.places if name != "bc"])  # which follows none
 def test_every_objective_moves_the_policy_towards_the_advantages(gipo, cartpole_log, tmp_path, objective):
     outcome = gipo(
         "train", "--dataset", cartpole_log, "--out", tmp_path / "run", "--objective", objective, "--json", "--quiet",

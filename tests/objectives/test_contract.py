@@ -8,10 +8,17 @@ import torch
 from gipo_cli.errors import SettingError
 from gipo_cli.objectives.effective_weight import effective_weight
 from gipo_cli.objectives.settings import resolve
+from gipo_cli.objectives.traits import has_trait
 from gipo_cli.registry import OBJECTIVES
 
 HAS = "It has: sigma=1.0, sigma_negative_ratio=1.0."
 EVERY = pytest.mark.parametrize("name", OBJECTIVES.places)
+
+
+def without(*traits):
+    """Every objective that carries none of the traits."""
+    names = [name for name in OBJECTIVES.places if not any(has_trait(OBJECTIVES.load(name), t) for t in traits)]
+    return pytest.mark.parametrize("name", names)
 
 
 def column(*values):
@@ -23,7 +30,7 @@ def samples(n=64):
     return (torch.randn(n, generator=generator, dtype=torch.float64) for _ in range(2))
 
 
-@EVERY
+@without("of_batch")
 def test_samples_are_treated_alone(name):
     objective = OBJECTIVES.load(name)
     x, advantage = samples()
@@ -31,7 +38,7 @@ def test_samples_are_treated_alone(name):
     torch.testing.assert_close(objective(x, advantage), alone)
 
 
-@EVERY
+@without("imitates", "penalises")
 def test_loss_is_proportional_to_the_size_of_the_advantage(name):
     objective = OBJECTIVES.load(name)
     x, advantage = samples()
@@ -46,7 +53,7 @@ def test_no_gradient_reaches_the_advantage(name):
     assert advantage.grad is None
 
 
-@EVERY
+@without("imitates", "penalises")
 def test_gradient_is_minus_weight_times_advantage(name):
     objective = OBJECTIVES.load(name)
     x, advantage = samples()
@@ -91,6 +98,16 @@ TABLE = [
     ("cispo", {"epsilon_low": 0.4, "epsilon_high": 4}, -1, (0.6, 0.6, 0.6, 0.8, 1, 1.2, 1.5, 2, 5, 5)),
     ("topr", {}, 1, (1, 1, 1, 1, 1, 1, 1, 1, 1, 1)),
     ("topr", {}, -1, (0.05, 0.2, 0.5, 0.8, 1, 1, 1, 1, 1, 1)),
+    ("kl-penalty", {}, 1, RATIOS),
+    ("kl-penalty", {}, -1, RATIOS),
+    ("awr", {}, 1, (math.e,) * 10),
+    ("awr", {"temperature": 2}, -1, (math.exp(-0.5),) * 10),
+    ("awr", {"temperature": 0.1}, 1, (20,) * 10),
+    ("bc", {}, -1, (1,) * 10),
+    # Squares by rising size: 0 (ratio 1), 0.033 (1.2), 0.050 (0.8), 0.164 (1.5): means 0, 0.017, 0.028, 0.0618.
+    ("m2po", {}, 1, (0, 0, 0, 0.8, 1, 1.2, 0, 0, 0, 0)),
+    ("m2po", {"threshold": 0.0617}, -1, (0, 0, 0, 0.8, 1, 1.2, 0, 0, 0, 0)),
+    ("m2po", {"threshold": 0.0619}, -1, (0, 0, 0, 0.8, 1, 1.2, 1.5, 0, 0, 0)),
     ("gipo", {"sigma": 2}, 1, (0.0163, 0.1447, 0.4709, 0.7950, 1, 1.1950, 1.4695, 1.8834, 3.617, 6.514)),
 ]
 
@@ -115,6 +132,34 @@ def test_moments_under_log_normal_ratios(sigma, v, first, second):
     assert torch.trapezoid(weight**2 * density, x).item() == pytest.approx(second, abs=1e-5)
 
 
+@pytest.mark.parametrize("size", [0.3, 2.0])
+def test_the_penalty_pulls_towards_a_ratio_of_1_whatever_the_advantage(size):
+    x = column(-1, 0, 0.5).requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        OBJECTIVES.load("kl-penalty")(x, torch.full_like(x, size), coefficient=3).sum(), x
+    )
+    torch.testing.assert_close(gradient, -size * x.detach().exp() + 3 * (x.detach().exp() - 1))
+
+
+def test_the_penalty_itself_is_kl_on_average():
+    # x ~ N(-v/2, v) under beta: E[ratio - 1 - x] = v / 2 = KL(beta || pi), exactly.
+    v, x = 0.8, torch.linspace(-20, 20, 100_001, dtype=torch.float64)
+    density = torch.exp(-((x + v / 2) ** 2) / (2 * v)) / math.sqrt(2 * math.pi * v)
+    penalty = OBJECTIVES.load("kl-penalty")(x, torch.zeros_like(x), coefficient=1)
+    assert torch.trapezoid(penalty * density, x).item() == pytest.approx(v / 2, abs=1e-9)
+
+
+def test_what_m2po_keeps_is_within_the_budget_and_one_more_would_not_be():
+    x, advantage = samples()
+    x = 0.3 * x
+    weight = effective_weight(OBJECTIVES.load("m2po"), x, advantage)
+    squares = x.square().sort().values
+    kept = int((weight > 0).sum())
+    assert 0 < kept < 64
+    assert squares[:kept].mean() <= 0.04 < squares[: kept + 1].mean()
+    assert x[weight > 0].square().max() <= x[weight == 0].square().min()
+
+
 def test_wide_sigma_is_no_clip():
     x, advantage = samples()
     torch.testing.assert_close(
@@ -132,6 +177,8 @@ def test_wide_sigma_is_no_clip():
         ("dual-clip", {"c": 1}, "c of the objective 'dual-clip' is 1.0; expected a number above 1.", ""),
         ("cispo", {"epsilon_low": 2}, "epsilon_low of the objective 'cispo' is 2.0; expected a number up to 1.", ""),
         ("gipo-cauchy", {"sigma": -1}, "sigma of the objective 'gipo-cauchy' is -1.0; expected a number above 0.", ""),
+        ("m2po", {"threshold": 0}, "threshold of the objective 'm2po' is 0.0; expected a number above 0.", ""),
+        ("awr", {"temperature": 0}, "temperature of the objective 'awr' is 0.0; expected a number above 0.", ""),
         ("ppo-clip", {"epsilon": 1}, "epsilon of the objective 'ppo-clip' is 1.0; expected a number below 1.", ""),
     ],
 )  # fmt: skip
