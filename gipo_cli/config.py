@@ -47,6 +47,8 @@ class TrainConfig:
     ess_base: float = 0.0  # share of a batch that has to count for the full learning rate; 0 takes it always
     max_gradient_norm: float = 1.0
     kl_target: float = 0.5  # nats of KL(beta || pi) that the anchor steers to; 0 switches the anchor off
+    steer_sigma: str = ""  # kl or ess: sigma is steered to kl_target or ess_target in place of the anchor
+    ess_target: float = 0.5  # effective share of the held-out steps that steer_sigma=ess goes for
 
     certify: bool = True  # go back to the starting policy where held-out episodes do not bear out an improvement
 
@@ -78,6 +80,9 @@ class TrainConfig:
         _require("held_out_fraction", self.held_out_fraction, lambda value: 0 < value < 1, "between 0 and 1")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise SettingError(f"hidden_sizes is {list(self.hidden_sizes)}; expected widths of 1 or more.")
+        _require("ess_target", self.ess_target, lambda value: 0 < value < 1, "between 0 and 1")
+        if self.steer_sigma not in ("", "kl", "ess"):
+            raise unknown_name("figure to steer sigma by", self.steer_sigma, ("kl", "ess"))
         if self.activation not in ("relu", "tanh"):
             raise unknown_name("activation", self.activation, ("relu", "tanh"))
 

@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gipo_cli.policies.policy import Policy
-from gipo_cli.training.samples import Samples
+from gipo_cli.policies.versions import VersionedPolicy
+from gipo_cli.training.samples import Behaviour, Samples
 
 # How far the improved policy may go from beta in any one state, in standard deviations of beta's noise.
 LARGEST_SHIFT = 1.5
@@ -120,12 +120,13 @@ class Choices:
 
 
 @torch.no_grad()
-def centring(beta: Policy, samples: Samples) -> Centring:
+def centring(beta: Behaviour, samples: Samples) -> Centring:
     """The centring that fits the log: the noise of its actions, or the probabilities of its choices, under beta."""
-    chunks = samples.observation.split(65536)
+    columns = [samples.observation] + ([samples.version] if isinstance(beta, VersionedPolicy) else [])
+    chunks = zip(*(column.split(65536) for column in columns), strict=True)
     if beta.is_discrete:
-        return Choices(samples.action, torch.cat([beta.logits(chunk).softmax(-1) for chunk in chunks]))
-    moments = [beta.mean_and_log_std(chunk) for chunk in chunks]
+        return Choices(samples.action, torch.cat([beta.logits(*chunk).softmax(-1) for chunk in chunks]))
+    moments = [beta.mean_and_log_std(*chunk) for chunk in chunks]
     mean = torch.cat([chunk_mean for chunk_mean, _ in moments])
     log_std = torch.cat([chunk_log_std for _, chunk_log_std in moments])
     noise = (samples.gaussian_action - mean) * torch.exp(-log_std)

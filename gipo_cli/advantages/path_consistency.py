@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gipo_cli.advantages import Estimate
 from gipo_cli.advantages.centring import Centring, centring
 from gipo_cli.diagnostics.bootstrap import lower_bound
 from gipo_cli.errors import DivergedError
-from gipo_cli.policies.policy import Policy
 from gipo_cli.training.order import generator
-from gipo_cli.training.samples import Samples
+from gipo_cli.training.samples import Behaviour, Samples
 
 WIDTH = 128
 LEARNING_RATE = 1e-3
@@ -49,17 +49,17 @@ class _Network(nn.Module):
 class _Critic:
     """V and the head of A, their slow copies, and the units that both are measured in."""
 
-    def __init__(self, samples: Samples, beta: Policy, discount: float, seed: int) -> None:
+    def __init__(self, samples: Samples, beta: Behaviour, discount: float, seed: int) -> None:
         self.samples, self.discount = samples, discount
         held_in = samples.observation[samples.held_in_rows]
         self.mean, self.std = held_in.mean(0), held_in.std(0) + 1e-6
-        self.features = self._standardise(samples.observation)
-        self.next_features = self._standardise(samples.next_observation)
+        self.features = self._features(samples.observation)
+        self.next_features = self._features(samples.next_observation)
         self.centring: Centring = centring(beta, samples)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator(seed, WEIGHTS))))
-            self.value_network = _Network(held_in.shape[-1], 1).to(samples.device)
-            self.head_network = _Network(held_in.shape[-1], self.centring.head_size).to(samples.device)
+            self.value_network = _Network(self.features.shape[-1], 1).to(samples.device)
+            self.head_network = _Network(self.features.shape[-1], self.centring.head_size).to(samples.device)
         self.returns = discounted_returns(samples, discount)
         held_in_returns = self.returns[samples.held_in_rows]
         self.value_mean, self.value_std = held_in_returns.mean(), held_in_returns.std() + 1e-6
@@ -70,8 +70,12 @@ class _Critic:
         self.temperature = torch.ones((), device=samples.device)
         self.improvement = 0.0  # share of the way from beta to the improved policy
 
-    def _standardise(self, observation: Tensor) -> Tensor:
-        return ((observation - self.mean) / self.std).clamp(-8, 8)
+    def _features(self, observation: Tensor) -> Tensor:
+        """Observations standardised, and which version acted where there are several: each has values of its own."""
+        standardised = ((observation - self.mean) / self.std).clamp(-8, 8)
+        if self.samples.versions == 1:
+            return standardised
+        return torch.cat([standardised, F.one_hot(self.samples.version).to(standardised.dtype)], -1)
 
     def value(self, network: nn.Module, features: Tensor) -> Tensor:
         """V, [...], in units of reward."""
@@ -111,7 +115,7 @@ class _Critic:
 
 def estimate(
     samples: Samples,
-    beta: Policy,
+    beta: Behaviour,
     *,
     discount: float,
     improvement_kl: float,

@@ -59,12 +59,12 @@ def _origin(place: "RunDirectory") -> str:
 
 
 def _objective_of(place: "RunDirectory") -> tuple[str, dict[str, float]]:
-    """The run's objective and its settings."""
+    """The run's objective and its settings; those that training steered are in run.json as it left them."""
     from gipo_cli.objectives.settings import resolve
     from gipo_cli.registry import OBJECTIVES
 
     config = place.read_config()
-    name, given = config.get("objective"), config.get("settings", {})
+    name, given = config.get("objective"), place.record().get("settings", config.get("settings", {}))
     if not isinstance(name, str) or not isinstance(given, dict):
         raise RunError(f"{place.path / 'config.toml'} names no objective.", "The run directory is damaged.")
     try:

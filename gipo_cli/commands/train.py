@@ -45,7 +45,10 @@ def train(
         Path | None, typer.Option(help="Run directory to make; never overwritten. (default: runs/DATASET)")
     ] = None,
     objective: Annotated[str | None, typer.Option(help="See `gipo objectives`. (default: gipo)")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Short for --set sigma=X. (default: 1.0)")] = None,
+    sigma: Annotated[
+        str | None,
+        typer.Option(metavar="X|auto", help="Short for --set sigma=X; auto: steered to --kl-target. (default: 1.0)"),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help=f"Updates of the policy. (default: {DEFAULTS['steps']})")] = None,
     kl_target: Annotated[
         float | None,
@@ -90,7 +93,7 @@ def train(
         "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
     }  # fmt: skip
     flags = {name: value for name, value in flags.items() if value is not None}
-    assignments = [*(set_ or []), *([f"sigma={sigma}"] if sigma is not None else [])]
+    assignments = [*(set_ or []), *([_sigma(sigma)] if sigma is not None else [])]
     if resume is not None:
         _refuse_changes({**flags, "set": assignments or None, "config": config, "out": out})
     settled = _settle(config, flags, assignments) if resume is None else _settings_of_run(resume)
@@ -138,7 +141,8 @@ def train(
         except GipoError as error:
             run.update(status=STATUS.get(type(error), "failed"), error=error.message)
             raise
-        summary = _summary(settled, run, trained.facts, time.monotonic() - watch.began)
+        settings = trained.width.settings(settled.settings)
+        summary = _summary(settled, settings, run, trained.facts, time.monotonic() - watch.began)
         # The record keeps its own, fuller account of the dataset.
         run.update(**{**summary, "dataset": run.record()["dataset"]})
     if json:
@@ -151,6 +155,7 @@ def _settle(config: Path | None, flags: dict[str, Any], assignments: list[str]) 
     """File, then flags, then --set; the objective's settings are checked and filled in."""
     from gipo_cli.objectives.settings import resolve, settings_of
     from gipo_cli.registry import OBJECTIVES
+    from gipo_cli.training.width import require_width
 
     values = _read_toml(config) if config else {}
     values.update(flags)
@@ -168,7 +173,12 @@ def _settle(config: Path | None, flags: dict[str, Any], assignments: list[str]) 
     values["settings"] = resolve(objective, function, given)
     source = str(config) if config else "gipo train"
     settled = from_values(values, source)
+    require_width(settled)
     return replace(settled, dataset=_lasting_name(settled.dataset))
+
+
+def _sigma(given: str) -> str:
+    return "steer_sigma=kl" if given == "auto" else f"sigma={given}"
 
 
 def _lasting_name(dataset: str) -> str:
@@ -253,14 +263,16 @@ def _require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
         )
 
 
-def _summary(config: TrainConfig, run: "RunDirectory", facts: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _summary(
+    config: TrainConfig, settings: dict[str, float], run: "RunDirectory", facts: dict[str, Any], seconds: float
+) -> dict[str, Any]:
     dataset, final = run.record()["dataset"], run.metrics()[-1]
     return {
         "run": str(run.path),
         "status": "finished",
         "dataset": {name: dataset[name] for name in DATASET_KEYS},
         "objective": config.objective,
-        "settings": config.settings,
+        "settings": settings,
         "steps": final["step"],
         "seconds": round(seconds, 1),
         **facts,

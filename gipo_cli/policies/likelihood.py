@@ -1,16 +1,17 @@
 """The one loop behind every clone of a behaviour policy, and behind what else is fitted to a log by the way."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from gipo_cli.policies.policy import Policy
+P = TypeVar("P", bound=nn.Module)
 
 
 def ascend(
-    policy: Policy,
-    log_prob: Callable[[Policy, Tensor], Tensor],
+    policy: P,
+    log_prob: Callable[[P, Tensor], Tensor],
     batch: Callable[[int], Tensor],
     *,
     steps: int,

@@ -91,29 +91,32 @@ class Policy(nn.Module):
         self.register_buffer("observation_mean", torch.zeros(spec.observation_size))
         self.register_buffer("observation_scale", torch.ones(spec.observation_size))
 
-    def _features(self, observation: Tensor) -> Tensor:
+    def _features(self, observation: Tensor, first_bias: Tensor | None) -> Tensor:
         clip = self.spec.observation_clip
         hidden = (observation - self.observation_mean) / self.observation_scale
         hidden = hidden if math.isinf(clip) else hidden.clamp(-clip, clip)
         activation = ACTIVATIONS[self.spec.activation]
         for i in range(len(self.spec.hidden_sizes)):
             layer = getattr(self, f"fc{i}")
-            hidden = activation(F.linear(hidden, layer.weight, layer.bias))
+            hidden = F.linear(hidden, layer.weight, layer.bias)
+            hidden = activation(hidden if first_bias is None or i > 0 else hidden + first_bias)
         return hidden
 
-    def logits(self, observation: Tensor) -> Tensor:
-        """Unnormalised log probabilities of a categorical policy, [B, K]."""
-        return self.last_fc(self._features(observation))
+    def logits(self, observation: Tensor, first_bias: Tensor | None = None) -> Tensor:
+        """Unnormalised log probabilities of a categorical policy, [B, K]; `first_bias` as of `log_prob`."""
+        return self.last_fc(self._features(observation, first_bias))
 
-    def mean_and_log_std(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+    def mean_and_log_std(self, observation: Tensor, first_bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each [B, A]; of the pre-squash action where the policy squashes."""
-        hidden = self._features(observation)
+        hidden = self._features(observation, first_bias)
         mean = self.last_fc(hidden)
         low, high = self.spec.log_std_bounds
         log_std = self.last_fc_log_std(hidden) if self.spec.state_dependent_std else self.log_std.expand_as(mean)
         return mean, log_std.clamp(low, high)
 
-    def log_prob(self, observation: Tensor, action: Tensor, pre_squash: Tensor | None = None) -> Tensor:
+    def log_prob(
+        self, observation: Tensor, action: Tensor, pre_squash: Tensor | None = None, first_bias: Tensor | None = None
+    ) -> Tensor:
         """Natural log of pi(a|s), one value a row.
 
         Args:
@@ -121,13 +124,14 @@ class Policy(nn.Module):
             action: as logged, [B, A] float or [B] int64.
             pre_squash: u with action = tanh(u), [B, A]; recovered from the action where it was not logged, which is
                 inexact for actions that float32 rounded towards 1.
+            first_bias: added to the first layer of each row, [B, H]: what sets one version of a policy apart.
 
         Returns:
             [B], in nats; a density, which may be positive, for continuous actions.
         """
         if self.is_discrete:
-            return distributions.categorical_log_prob(self.logits(observation), action)
-        mean, log_std = self.mean_and_log_std(observation)
+            return distributions.categorical_log_prob(self.logits(observation, first_bias), action)
+        mean, log_std = self.mean_and_log_std(observation, first_bias)
         if self.spec.distribution == "gaussian":
             return distributions.gaussian_log_prob(mean, log_std, action)
         if pre_squash is None:

@@ -23,6 +23,7 @@ from gipo_cli.training.order import ShuffledRows
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.signals import Stop, stop_requested
 from gipo_cli.training.warm_start import warm_start
+from gipo_cli.training.width import Width
 
 TRAIN_ORDER = 1  # purpose of random numbers: the order in which the policy sees the rows
 DECAY = 0.2  # share of the steps, the last ones, over which the learning rate falls to 0
@@ -39,6 +40,7 @@ class Training:
     policy: Policy
     optimizer: torch.optim.Optimizer
     anchor: Anchor
+    width: Width
     advantage: Tensor  # [N], in standard deviations over the held-in rows
     facts: dict[str, Any]  # what came before the first step: warm start and critic, in numbers
     step: int = 0
@@ -66,11 +68,21 @@ def fit(
             now = begin(config, estimator, log, samples, run, stoppable(progress, stop, run))
         else:
             now = restore(config, newest, device)
+        samples = samples.started_from(now.facts["warm_start"].get("version"))
         run.truncate_metrics(now.step)
         if newest is None:
             save(run, now)
-        order = ShuffledRows(samples.held_in_rows, config.batch_size, config.seed, TRAIN_ORDER)
+        import os
+
+        pool = (
+            samples.held_in_rows[samples.home[samples.held_in_rows]]
+            if os.environ.get("HOME_ONLY")
+            else samples.held_in_rows
+        )
+        order = ShuffledRows(pool, config.batch_size, config.seed, TRAIN_ORDER)
         sums = torch.zeros(2, device=device)  # loss and KL since the last report
+
+        settings = now.width.settings(config.settings)
 
         with progress("policy", config.steps) as advance:
             advance(now.step)
@@ -78,12 +90,14 @@ def fit(
                 rows = order.batch(now.step)
                 log_prob = samples.log_prob(now.policy, rows)
                 log_ratio = log_prob - samples.behaviour_log_prob[rows]
-                loss = objective(log_ratio, now.advantage[rows], **config.settings).mean()
-                kl = -log_ratio.detach().mean()
+                loss = objective(log_ratio, now.advantage[rows], **settings).mean()
+                home = samples.home[rows]
+                at_home = home.sum().clamp_min(1)
+                kl = -(log_ratio.detach() * home).sum() / at_home
                 now.anchor.steer(kl)
                 set_learning_rate(now.optimizer, config, now.step, log_ratio.detach())
                 now.optimizer.zero_grad()
-                (loss - now.anchor.coefficient * log_prob.mean()).backward()
+                (loss - now.anchor.coefficient * (log_prob * home).sum() / at_home).backward()
                 torch.nn.utils.clip_grad_norm_(now.policy.parameters(), config.max_gradient_norm)
                 now.optimizer.step()
                 now.step += 1
@@ -94,6 +108,8 @@ def fit(
                 if now.step % config.report_every and now.step < config.steps:
                     continue
                 metrics = report(config, now, samples, sums)
+                now.width.steer(metrics["held_out"])
+                settings = now.width.settings(config.settings)
                 run.append_metrics(metrics)
                 advance(0, loss=metrics["loss"], kl=metrics["kl"], ess=metrics["held_out"]["ess_fraction"])
                 sums.zero_()
@@ -145,7 +161,7 @@ def begin(
 ) -> Training:
     """Warm start, then advantages: all that happens once, before the first update of the policy."""
     start = warm_start(config, log, samples, progress)
-    if log.behaviour_weights is not None:
+    if isinstance(start.beta, Policy) and log.behaviour_weights is not None:
         save_policy(start.beta, run.path / "behaviour.safetensors")
     estimate = estimator(
         samples,
@@ -159,10 +175,11 @@ def begin(
     return Training(
         policy=start.policy,
         optimizer=adam(start.policy, config),
-        anchor=Anchor.start(config.kl_target, samples.device),
+        anchor=Anchor.start(anchor_target(config, start.kl), samples.device),
+        width=Width.start(config, start.kl),
         advantage=estimate.advantage / estimate.advantage[samples.held_in_rows].std().clamp_min(1e-12),
         facts={
-            "warm_start": {"kind": start.kind, "kl": start.kl, "behaviour_kl": start.beta_kl},
+            "warm_start": {"kind": start.kind, "kl": start.kl, "behaviour_kl": start.beta_kl, "version": start.version},
             "critic": {
                 "explained": estimate.explained,
                 "explained_lower": estimate.explained_lower,
@@ -172,13 +189,18 @@ def begin(
     )
 
 
+def anchor_target(config: TrainConfig, start_kl: float) -> float:
+    """Nats that the anchor steers to: what a clone fell short by at the start is not the policy's to win back."""
+    return config.kl_target + max(0.0, start_kl) if config.kl_target > 0 and not config.steer_sigma else 0.0
+
+
 @torch.no_grad()
 def judge(config: TrainConfig, now: Training, samples: Samples, run: RunDirectory) -> None:
     """Keep the trained policy where the held-out episodes bear it out; else go back to the one it started from.
 
     What was trained stays in trained.safetensors for whoever wants to look.
     """
-    rows = samples.held_out_rows
+    rows = samples.judged_rows
     log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)])
     found = certify(log_ratio, now.advantage[rows], samples.episode[rows], now.facts["critic"]["explained_lower"])
     keep = found.certified or not config.certify
@@ -224,7 +246,7 @@ def held_out_figures(now: Training, samples: Samples) -> dict[str, float]:
     ess_fraction is Kish's (sum w)^2 / (n sum w^2) of the raw ratios; kl is E[log beta - log pi] in nats; surrogate is
     the self-normalised mean of ratio * advantage less the mean advantage, in standard deviations of the advantage.
     """
-    rows = samples.held_out_rows
+    rows = samples.judged_rows
     log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)]).double()
     advantage = now.advantage[rows].double()
     weight = (log_ratio - log_ratio.max()).exp()  # a constant factor changes none of the three
@@ -244,6 +266,7 @@ def report(config: TrainConfig, now: Training, samples: Samples, sums: Tensor) -
         "loss": loss,
         "kl": kl,
         "anchor": now.anchor.coefficient.item(),
+        **({"sigma": now.width.state.exp().item()} if now.width.target else {}),
         "held_out": held_out_figures(now, samples),
     }
     figures = [loss, kl, *metrics["held_out"].values(), *(p.detach().sum().item() for p in now.policy.parameters())]
@@ -278,7 +301,7 @@ def save(run: RunDirectory, now: Training) -> None:
         {
             "policy": {name: value.detach() for name, value in now.policy.state_dict().items()},
             "optimizer": optimizer_tensors,
-            "training": {"anchor": now.anchor.state, "advantage": now.advantage},
+            "training": {"anchor": now.anchor.state, "width": now.width.state, "advantage": now.advantage},
         },
         {"policy_spec": now.policy.spec.to_dict(), "optimizer": optimizer_groups, "facts": now.facts},
     )
@@ -290,10 +313,12 @@ def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: tor
     optimizer = adam(policy, config)
     checkpoints.load_optimizer(optimizer, checkpoint.tensors["optimizer"])
     training = {name: value.to(device) for name, value in checkpoint.tensors["training"].items()}
+    start_kl = checkpoint.state["facts"]["warm_start"]["kl"]
     return Training(
         policy=policy,
         optimizer=optimizer,
-        anchor=Anchor(config.kl_target, training["anchor"]),
+        anchor=Anchor(anchor_target(config, start_kl), training["anchor"]),
+        width=Width.resume(config, start_kl, training["width"]),
         advantage=training["advantage"],
         facts=checkpoint.state["facts"],
         step=checkpoint.step,

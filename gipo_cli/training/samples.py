@@ -1,6 +1,6 @@
 """The log as tensors on one device, with the episodes that never train anything set apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,11 @@ from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError
 from gipo_cli.policies.distributions import pre_squash as invert_tanh
 from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.versions import VersionedPolicy
+
+MOST_VERSIONS = 32  # told apart; a log that names more is cut into so many stretches of neighbouring versions
+
+Behaviour = Policy | VersionedPolicy
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Samples:
     terminated: Tensor  # [N] bool; nothing follows
     episode_end: Tensor  # [N] bool; the last row of its episode, terminated or cut
     episode: Tensor  # [N] int64
+    version: Tensor  # [N] int64 from 0; which of several behaviour policies acted, oldest first
+    home: Tensor  # [N] bool; rows of the policy that training starts from: KL, ESS and anchor are measured there
     held_out: Tensor  # [N] bool
     held_in_rows: Tensor  # int64
     held_out_rows: Tensor  # int64
@@ -39,13 +46,30 @@ class Samples:
         """What a Gaussian drew, [N, A]: the action, or the pre-squash action of a squashed policy."""
         return self.action if self.pre_squash is None else self.pre_squash
 
-    def log_ratio(self, policy: Policy, rows: Tensor) -> Tensor:
+    @property
+    def versions(self) -> int:
+        """How many behaviour policies took part."""
+        return int(self.version.max()) + 1
+
+    @property
+    def judged_rows(self) -> Tensor:
+        """Held-out rows on which the policy is judged, int64."""
+        return self.held_out_rows[self.home[self.held_out_rows]]
+
+    def started_from(self, version: int | None) -> "Samples":
+        """The same samples, judged on the rows of one version; on all of them where none is named."""
+        home = torch.ones_like(self.held_out) if version is None else self.version == version
+        return replace(self, home=home)
+
+    def log_ratio(self, policy: Behaviour, rows: Tensor) -> Tensor:
         """Log pi(a|s) - log beta(a|s) of some rows, [B]; carries the policy's gradient."""
         return self.log_prob(policy, rows) - self.behaviour_log_prob[rows]
 
-    def log_prob(self, policy: Policy, rows: Tensor) -> Tensor:
+    def log_prob(self, policy: Behaviour, rows: Tensor) -> Tensor:
         """Log pi(a|s) of some rows, [B]."""
         pre_squash = None if self.pre_squash is None else self.pre_squash[rows]
+        if isinstance(policy, VersionedPolicy):
+            return policy.log_prob(self.observation[rows], self.action[rows], pre_squash, self.version[rows])
         return policy.log_prob(self.observation[rows], self.action[rows], pre_squash)
 
 
@@ -85,10 +109,27 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
         terminated=torch.as_tensor(np.asarray(log.terminated, bool), device=device),
         episode_end=torch.as_tensor(ends, device=device),
         episode=torch.as_tensor(log.episode_of_step, device=device),
+        version=torch.as_tensor(_version_of_row(log), device=device),
+        home=torch.ones(log.transitions, dtype=torch.bool, device=device),
         held_out=torch.as_tensor(held_out, device=device),
         held_in_rows=torch.as_tensor(rows[~held_out], device=device),
         held_out_rows=torch.as_tensor(rows[held_out], device=device),
     )
+
+
+def _version_of_row(log: Trajectories) -> np.ndarray:
+    """Number of the policy that acted, [N]: that of the log where it names few, else stretches of equal length."""
+    if log.policy_versions is None:
+        return np.zeros(log.transitions, np.int64)
+    named, version = np.unique(np.asarray(log.policy_versions), return_inverse=True)
+    if len(named) <= MOST_VERSIONS:
+        return version.astype(np.int64)
+    rank = np.argsort(np.argsort(version, kind="stable"), kind="stable")
+    stretch = rank * MOST_VERSIONS // log.transitions
+    # A version is not cut in two: its rows go where its first one goes.
+    first = np.full(len(named), MOST_VERSIONS)
+    np.minimum.at(first, version, stretch)
+    return np.unique(first[version], return_inverse=True)[1].astype(np.int64)
 
 
 def _draw_held_out(episodes: int, fraction: float, seed: int) -> np.ndarray:

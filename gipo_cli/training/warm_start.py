@@ -7,23 +7,28 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
+from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError, DivergedError, SettingError
 from gipo_cli.policies.likelihood import ascend
 from gipo_cli.policies.policy import Policy, PolicySpec
+from gipo_cli.policies.versions import VersionedPolicy
 from gipo_cli.policies.weights import policy_from_weights
 from gipo_cli.training import checkpoints, saved_policies
 from gipo_cli.training.order import ShuffledRows, generator
-from gipo_cli.training.samples import Samples
+from gipo_cli.training.samples import Behaviour, Samples
 
 CLONE_LEARNING_RATE = 3e-4
+VERSIONED_LEARNING_RATE = 1e-3  # what tells versions apart is learned from a part of the rows each
 CLONE_CHECK_EVERY = 500  # updates between looks at the held-out episodes
 CLONE_PATIENCE = 4  # looks without a better held-out log-likelihood before cloning stops
 # A clone's standard deviation is kept above e^-5: below it a density fits single actions, not a policy.
 CLONE_LOG_STD_BOUNDS = (-5.0, 2.0)
+NORMAL_95 = 1.645  # one-sided
 CLONE_ORDER, CLONE_WEIGHTS = 11, 12  # purposes of random numbers
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
@@ -35,11 +40,15 @@ class WarmStart:
 
     `kl` is E[log beta - log pi] over the held-out episodes: KL(beta || pi) itself, in nats, because log beta is
     recorded; `beta_kl` is the same of the stand-in, 0 where the log carries beta's own weights.
+
+    Where several versions of a policy acted, beta is a clone that knows them apart, and training starts from the
+    `version` that earned most; the KL of the policy is over that one's rows.
     """
 
     policy: Policy
-    beta: Policy
+    beta: Behaviour
     kind: str  # behaviour weights, checkpoint, cloning
+    version: int | None  # where several acted and a clone of one is the start
     kl: float
     beta_kl: float
 
@@ -63,26 +72,49 @@ def warm_start(config: TrainConfig, log: Trajectories, samples: Samples, progres
         _check_fit(beta, log, samples)
     else:
         beta, kind = clone(config, log, samples, progress), "cloning"
-    policy = copy.deepcopy(beta) if given is None else given.to(samples.device)
-    return WarmStart(
-        policy, beta, kind if given is None else "checkpoint", held_out_kl(policy, samples), held_out_kl(beta, samples)
-    )
+    version = best_version(log, samples) if isinstance(beta, VersionedPolicy) and given is None else None
+    if given is not None:
+        policy, kind = given.to(samples.device), "checkpoint"
+    else:
+        policy = beta.at(version or 0) if isinstance(beta, VersionedPolicy) else copy.deepcopy(beta)
+    home = samples.started_from(version)
+    return WarmStart(policy, beta, kind, version, held_out_kl(policy, home), held_out_kl(beta, samples))
+
+
+def best_version(log: Trajectories, samples: Samples) -> int:
+    """The version whose mean return has the highest lower bound, m - 1.64 s / sqrt(n), over the held-in episodes.
+
+    Its episodes were its own, so this is no estimate of a policy from another one's data. A version with fewer than
+    FEWEST_EPISODES of them, or with none held out to judge by, is not chosen while another has more.
+    """
+    first_rows = torch.as_tensor(log.episode_starts[:-1], device=samples.device)
+    version, held_out = samples.version[first_rows].cpu().numpy(), samples.held_out[first_rows].cpu().numpy()
+    bounds = np.full(samples.versions, -np.inf)
+    for k in range(samples.versions):
+        returns = log.episode_returns[(version == k) & ~held_out]
+        if len(returns) >= FEWEST_EPISODES and (held_out & (version == k)).any():
+            bounds[k] = returns.mean() - NORMAL_95 * returns.std(ddof=1) / len(returns) ** 0.5
+    return int(bounds.argmax()) if np.isfinite(bounds).any() else int(np.bincount(version).argmax())
 
 
 @torch.no_grad()
-def held_out_kl(policy: Policy, samples: Samples) -> float:
+def held_out_kl(policy: Behaviour, samples: Samples) -> float:
     """E[log beta - log pi] over the held-out episodes, in nats; noise can take it a little below 0."""
-    chunks = samples.held_out_rows.split(65536)
+    chunks = samples.judged_rows.split(65536)
     return -torch.cat([samples.log_ratio(policy, rows) for rows in chunks]).double().mean().item()
 
 
-def clone(config: TrainConfig, log: Trajectories, samples: Samples, progress: Progress) -> Policy:
-    """Behaviour cloning by maximum likelihood; the policy with the best held-out log-likelihood is kept."""
+def clone(config: TrainConfig, log: Trajectories, samples: Samples, progress: Progress) -> Behaviour:
+    """Behaviour cloning by maximum likelihood; the policy with the best held-out log-likelihood is kept.
+
+    Of a log by several versions of a policy the clone knows the versions apart.
+    """
     policy = _untrained(config, log, samples).to(samples.device)
     order = ShuffledRows(samples.held_in_rows, config.batch_size, config.seed, CLONE_ORDER)
     best, best_kl, looks_since = copy.deepcopy(policy), math.inf, 0
+    rate = CLONE_LEARNING_RATE if isinstance(policy, Policy) else VERSIONED_LEARNING_RATE
     updates = ascend(
-        policy, samples.log_prob, order.batch, steps=config.clone_steps, learning_rate=CLONE_LEARNING_RATE,
+        policy, samples.log_prob, order.batch, steps=config.clone_steps, learning_rate=rate,
         max_gradient_norm=config.max_gradient_norm,
     )  # fmt: skip
     with progress("cloning", config.clone_steps) as advance:
@@ -108,7 +140,7 @@ def _finite(kl: float, step: int) -> float:
     )
 
 
-def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Policy:
+def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Behaviour:
     action_size = log.action_space.n or samples.action.shape[-1]
     spec = PolicySpec(
         distribution=log.convention,
@@ -121,12 +153,13 @@ def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Poli
     seed = int(torch.randint(2**62, (), generator=generator(config.seed, CLONE_WEIGHTS)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        policy = Policy(spec)
+        policy = Policy(spec) if samples.versions == 1 else VersionedPolicy(spec, samples.versions)
+    network = policy if isinstance(policy, Policy) else policy.shared
     held_in = samples.observation[samples.held_in_rows]
-    policy.observation_mean.copy_(held_in.mean(0))
+    network.observation_mean.copy_(held_in.mean(0))
     # A feature that never changes would be divided by nothing: leave it as it is.
     scale = held_in.std(0)
-    policy.observation_scale.copy_(torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
+    network.observation_scale.copy_(torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
     return policy
 
 

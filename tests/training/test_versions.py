@@ -1,0 +1,83 @@
+"""Logs by several versions of a policy: which one training starts from, and what it is judged on."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gipo_cli.config import TrainConfig
+from gipo_cli.data.trajectories import ActionSpace, Trajectories
+from gipo_cli.training.samples import MOST_VERSIONS, to_samples
+from gipo_cli.training.warm_start import best_version, warm_start
+
+STEPS = 20
+MEANS = (-2.0, 0.5, 2.0)  # what each version does, whatever it sees; standard deviation 0.5
+BEST = 1
+
+
+@contextmanager
+def silent(name, total):
+    yield lambda n=1, **figures: None
+
+
+def make_log(episodes=60, versions=None):
+    """Episode k is by version k mod 3, numbered 10, 20, 30; the one in the middle earns most."""
+    rng = np.random.default_rng(0)
+    version = np.repeat(np.arange(episodes) % 3, STEPS)
+    n = len(version)
+    action = (np.take(MEANS, version) + 0.5 * rng.standard_normal(n)).astype(np.float32)
+    log_prob = -0.5 * ((action - np.take(MEANS, version)) / 0.5) ** 2 - np.log(0.5) - 0.5 * np.log(2 * np.pi)
+    ends = np.arange(1, n + 1) % STEPS == 0
+    named = 10 * (version + 1) if versions is None else versions(n)
+    return Trajectories(
+        "mixed", "test", rng.standard_normal((n, 2)).astype(np.float32), action[:, None],
+        (version == BEST) + 0.1 * rng.standard_normal(n), log_prob, ends, np.zeros(n, bool),
+        np.zeros((episodes, 2), np.float32), np.arange(0, n + 1, STEPS),
+        ActionSpace((1,), low=np.array([-9.0]), high=np.array([9.0])), "gaussian", policy_versions=named,
+    )  # fmt: skip
+
+
+def samples_of(log):
+    return to_samples(log, 0.2, seed=0, device=torch.device("cpu"))
+
+
+def test_it_starts_from_the_version_that_earned_most_and_is_judged_on_its_rows():
+    log = make_log(episodes=300)
+    samples = samples_of(log)
+    config = TrainConfig(dataset="log", clone_steps=1500, hidden_sizes=(16,), batch_size=256)
+    start = warm_start(config, log, samples, silent)
+    assert (start.kind, start.version) == ("cloning", BEST)
+    # It does what that version does: a clone that knew no versions would do 0.17 on average, with a deviation of 1.7.
+    mean, log_std = start.policy.mean_and_log_std(samples.observation)
+    assert mean.mean().item() == pytest.approx(MEANS[BEST], abs=0.05)
+    assert log_std.exp().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert start.kl < 0.02
+    assert start.beta_kl < 0.02
+    home = samples.started_from(start.version)
+    assert torch.equal(home.judged_rows, samples.held_out_rows[samples.version[samples.held_out_rows] == BEST])
+    assert torch.equal(samples.started_from(None).judged_rows, samples.held_out_rows)
+
+
+def test_a_version_is_judged_by_the_lower_bound_of_its_mean_return():
+    log = make_log()
+    samples = samples_of(log)
+    # Version 2 earns more on average, by one lucky episode that is held in.
+    rewards = log.rewards.copy()
+    first = int(torch.nonzero((samples.version == 2) & ~samples.held_out)[0])
+    rewards[first : first + STEPS] += 500
+    lucky = replace(log, rewards=rewards)
+    assert lucky.episode_returns[np.arange(60) % 3 == 2].mean() > lucky.episode_returns[np.arange(60) % 3 == 1].mean()
+    assert best_version(lucky, samples) == BEST
+
+
+def test_few_versions_keep_their_names_and_many_become_stretches():
+    assert torch.equal(samples_of(make_log()).version, torch.as_tensor(np.repeat(np.arange(60) % 3, STEPS)))
+    many = samples_of(make_log(versions=lambda n: np.arange(n) // 5)).version
+    assert many.max() == MOST_VERSIONS - 1
+    assert (many.diff() >= 0).all()
+    assert torch.equal(many.reshape(-1, 5).amin(1), many.reshape(-1, 5).amax(1))  # no version is cut in two
+    sizes = torch.bincount(many)
+    assert sizes.max() - sizes.min() <= 10  # 1,200 rows in 32 stretches of whole versions of 5
+    assert samples_of(make_log(versions=lambda n: None)).versions == 1
