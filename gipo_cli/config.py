@@ -41,7 +41,10 @@ class TrainConfig:
     critic_steps: int = 4000  # updates of the value function and the advantages
     improvement_kl: float = 0.5  # nats from beta to the improved policy that values look ahead to; 0 values beta
 
+    rounds: int = 1  # times that values are computed; each after the first is for the policy as it then is
+
     steps: int = 2000  # updates of the policy
+    stale_rows: bool = False  # of a log by several policies: train on the rows of all, not of the start's alone
     batch_size: int = 1024
     learning_rate: float = 1e-4
     ess_base: float = 0.0  # share of a batch that has to count for the full learning rate; 0 takes it always
@@ -69,6 +72,7 @@ class TrainConfig:
             "clone_steps",
             "critic_steps",
             "threads",
+            "rounds",
         )
         for name in (*above_zero, "report_every", "checkpoint_every"):
             _require(name, getattr(self, name), lambda value: value > 0, "above 0")

@@ -13,8 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gipo_cli.policies.versions import VersionedPolicy
-from gipo_cli.training.samples import Behaviour, Samples
+from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.versions import Behaviour, VersionedPolicy
+from gipo_cli.training.samples import Samples
 
 # How far the improved policy may go from beta in any one state, in standard deviations of beta's noise.
 LARGEST_SHIFT = 1.5
@@ -43,6 +44,22 @@ class Centring(Protocol):
         the temperature.
         """
         ...
+
+    def gain_under(self, head: Tensor, rows: Tensor, target: "Target") -> Tensor:
+        """Mean of the advantage over the actions of a given policy, [...]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A policy as the advantage sees it, at every row of the log.
+
+    Of a continuous action: its noise is N(mean, diag(variance)) where beta's is N(0, I), both [N, A]. Of a choice:
+    its probabilities, [N, K], in `mean`; nothing in `variance`.
+    """
+
+    mean: Tensor
+    variance: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,13 @@ class GaussianNoise:
         products = shift[..., self.row] * shift[..., self.column]
         return (head * torch.cat([shift, products], -1)).sum(-1)
 
+    def gain_under(self, head: Tensor, rows: Tensor, target: Target) -> Tensor:
+        """B . m + C : (m m' + diag(v) - I) for noise N(m, diag(v)), [...]."""
+        mean, variance = target.mean[rows], target.variance[rows]
+        products = mean[..., self.row] * mean[..., self.column]
+        spread = torch.where(self.row == self.column, variance[..., self.row] - 1, 0.0)
+        return (head * torch.cat([mean, products + spread], -1)).sum(-1)
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -118,17 +142,42 @@ class Choices:
         improved = improved / improved.sum(-1, keepdim=True)
         return (improved * self._centred(head, rows)).sum(-1)
 
+    def gain_under(self, head: Tensor, rows: Tensor, target: Target) -> Tensor:
+        """sum_k (pi_k - p_k) q_k, [...]."""
+        return (target.mean[rows] * self._centred(head, rows)).sum(-1)
+
 
 @torch.no_grad()
 def centring(beta: Behaviour, samples: Samples) -> Centring:
     """The centring that fits the log: the noise of its actions, or the probabilities of its choices, under beta."""
-    columns = [samples.observation] + ([samples.version] if isinstance(beta, VersionedPolicy) else [])
-    chunks = zip(*(column.split(65536) for column in columns), strict=True)
     if beta.is_discrete:
-        return Choices(samples.action, torch.cat([beta.logits(*chunk).softmax(-1) for chunk in chunks]))
-    moments = [beta.mean_and_log_std(*chunk) for chunk in chunks]
-    mean = torch.cat([chunk_mean for chunk_mean, _ in moments])
-    log_std = torch.cat([chunk_log_std for _, chunk_log_std in moments])
+        return Choices(samples.action, _probabilities(beta, samples))
+    mean, log_std = _moments(beta, samples)
     noise = (samples.gaussian_action - mean) * torch.exp(-log_std)
     row, column = torch.triu_indices(noise.shape[-1], noise.shape[-1], device=noise.device)
     return GaussianNoise(noise, row, column)
+
+
+@torch.no_grad()
+def target_of(policy: Policy, beta: Behaviour, samples: Samples) -> Target:
+    """A policy in the coordinates of beta's noise, or its probabilities of the choices, at every row."""
+    if beta.is_discrete:
+        return Target(_probabilities(policy, samples), torch.empty(0))
+    mean, log_std = _moments(policy, samples)
+    beta_mean, beta_log_std = _moments(beta, samples)
+    return Target((mean - beta_mean) * torch.exp(-beta_log_std), torch.exp(2 * (log_std - beta_log_std)))
+
+
+def _moments(policy: Behaviour, samples: Samples) -> tuple[Tensor, Tensor]:
+    chunks = [policy.mean_and_log_std(*chunk) for chunk in _inputs(policy, samples)]
+    return torch.cat([mean for mean, _ in chunks]), torch.cat([log_std for _, log_std in chunks])
+
+
+def _probabilities(policy: Behaviour, samples: Samples) -> Tensor:
+    return torch.cat([policy.logits(*chunk).softmax(-1) for chunk in _inputs(policy, samples)])
+
+
+def _inputs(policy: Behaviour, samples: Samples) -> list[tuple[Tensor, ...]]:
+    """What the policy is asked with, in chunks that fit: observations, and the version where it wants to know."""
+    columns = [samples.observation] + ([samples.version] if isinstance(policy, VersionedPolicy) else [])
+    return list(zip(*(column.split(65536) for column in columns), strict=True))

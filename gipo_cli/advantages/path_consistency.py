@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gipo_cli.advantages import Estimate
-from gipo_cli.advantages.centring import Centring, centring
+from gipo_cli.advantages.centring import Centring, centring, target_of
 from gipo_cli.diagnostics.bootstrap import lower_bound
 from gipo_cli.errors import DivergedError
+from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.versions import Behaviour
 from gipo_cli.training.order import generator
-from gipo_cli.training.samples import Behaviour, Samples
+from gipo_cli.training.samples import Samples
 
 WIDTH = 128
 LEARNING_RATE = 1e-3
@@ -49,13 +51,16 @@ class _Network(nn.Module):
 class _Critic:
     """V and the head of A, their slow copies, and the units that both are measured in."""
 
-    def __init__(self, samples: Samples, beta: Behaviour, discount: float, seed: int) -> None:
+    def __init__(
+        self, samples: Samples, beta: Behaviour, discount: float, seed: int, policy: Policy | None = None
+    ) -> None:
         self.samples, self.discount = samples, discount
         held_in = samples.observation[samples.held_in_rows]
         self.mean, self.std = held_in.mean(0), held_in.std(0) + 1e-6
         self.features = self._features(samples.observation)
         self.next_features = self._features(samples.next_observation)
         self.centring: Centring = centring(beta, samples)
+        self.target = None if policy is None else target_of(policy, beta, samples)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator(seed, WEIGHTS))))
             self.value_network = _Network(self.features.shape[-1], 1).to(samples.device)
@@ -85,7 +90,9 @@ class _Critic:
         """Advantage over the improved policy's usual action, [...]."""
         head = self.head_network(self.features[rows])
         advantage = self.centring.advantage(head, rows)
-        if self.improvement > 0:
+        if self.target is not None:
+            advantage = advantage - self.centring.gain_under(head, rows, self.target)
+        elif self.improvement > 0:
             with torch.no_grad():
                 guide = self.improvement * self.slow_head(self.features[rows])
             advantage = advantage - self.centring.gain(head, rows, self.temperature, guide)
@@ -116,6 +123,7 @@ class _Critic:
 def estimate(
     samples: Samples,
     beta: Behaviour,
+    policy: Policy | None = None,
     *,
     discount: float,
     improvement_kl: float,
@@ -140,6 +148,8 @@ def estimate(
     Args:
         samples: the log.
         beta: the behaviour policy, or the policy that stands for it.
+        policy: what is being trained, once it has left beta: V and A are then those of it, in place of the improved
+            policy's, so values follow the policy as it moves. None before the first update.
         discount: gamma, below 1.
         improvement_kl: nats; 0 centres under beta itself and gives V and A of beta.
         updates: gradient steps.
@@ -152,7 +162,7 @@ def estimate(
     Source: direct advantage estimation, Pan et al. 2022 (arXiv:2109.06093), and its off-policy form, Pan and
     Schoelkopf 2024 (arXiv:2402.12874); centring under the implied improved policy, in closed form, is ours.
     """
-    critic = _Critic(samples, beta, discount, seed)
+    critic = _Critic(samples, beta, discount, seed, policy)
     _fit_first_value(critic, generator(seed, ROWS, 0))
     learned = [*critic.value_network.parameters(), *critic.head_network.parameters()]
     slow = [*critic.slow_value.parameters(), *critic.slow_head.parameters()]
@@ -188,7 +198,7 @@ def estimate(
 @torch.no_grad()
 def _steer_temperature(critic: _Critic, rows: Tensor, improvement_kl: float) -> None:
     """KL(beta || pi) is spread / (2 temperature^2) to second order: follow the temperature that makes it the target."""
-    if improvement_kl == 0:
+    if improvement_kl == 0 or critic.target is not None:
         return
     spread = critic.centring.spread(critic.slow_head(critic.features[rows]), rows).mean()
     wanted = (spread / (2 * improvement_kl)).sqrt()

@@ -47,3 +47,6 @@ class VersionedPolicy(nn.Module):
     def mean_and_log_std(self, observation: Tensor, version: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each [B, A], as of `Policy.mean_and_log_std`."""
         return self.shared.mean_and_log_std(observation, F.embedding(version, self.first_bias))
+
+
+Behaviour = Policy | VersionedPolicy  # what may stand for the policy, or the policies, that acted

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gipo_cli.errors import RunError
 from gipo_cli.policies.policy import Policy, PolicySpec
+from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 from gipo_cli.runs import atomic_write, sync_directory
 
 MANIFEST = "MANIFEST.json"
@@ -136,6 +137,23 @@ def policy_of(checkpoint: Checkpoint) -> Policy:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the checkpoint {checkpoint.path} holds no readable policy ({error}).") from error
     return policy
+
+
+def behaviour_to_tensors(beta: Behaviour) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What stands for the behaviour policy: its tensors, and what is needed to build it."""
+    versions = beta.versions if isinstance(beta, VersionedPolicy) else None
+    return dict(beta.state_dict()), {"spec": beta.spec.to_dict(), "versions": versions}
+
+
+def behaviour_of(checkpoint: Checkpoint) -> Behaviour | None:
+    """What stands for the behaviour policy, where the checkpoint keeps it: where values are computed more than once."""
+    described = checkpoint.state.get("beta")
+    if described is None:
+        return None
+    spec = PolicySpec.from_dict(described["spec"])
+    beta = Policy(spec) if described["versions"] is None else VersionedPolicy(spec, described["versions"])
+    beta.load_state_dict(checkpoint.tensors["beta"])
+    return beta
 
 
 def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

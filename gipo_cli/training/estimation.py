@@ -51,7 +51,7 @@ def estimate_behaviour(
     # Zeros: what the clone calls its distance from beta is then its negative log-likelihood.
     log = replace(log, behaviour_log_probs=np.zeros(log.transitions, np.float32))
     fold = np.random.default_rng((seed, FOLDS)).permutation(log.episodes) % FOLDS
-    key = f"{log.fingerprint} {seed} {FOLDS} {STEPS} {BATCH}"
+    key = f"{log.fingerprint} {seed} {FOLDS} {STEPS} {BATCH} by version"
 
     def fit() -> np.ndarray:
         return _cross_fit(log, fold, seed, progress or (lambda name, total: nullcontext(lambda n=1, **figures: None)))

@@ -14,6 +14,7 @@ from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError, InterruptedRun
 from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.versions import Behaviour
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
@@ -43,7 +44,9 @@ class Training:
     width: Width
     advantage: Tensor  # [N], in standard deviations over the held-in rows
     facts: dict[str, Any]  # what came before the first step: warm start and critic, in numbers
+    beta: Behaviour | None  # what stands for the behaviour policy; kept where values are computed more than once
     step: int = 0
+    round: int = 0  # how often values were computed for the policy as it was, after the first time
 
 
 def fit(
@@ -72,21 +75,15 @@ def fit(
         run.truncate_metrics(now.step)
         if newest is None:
             save(run, now)
-        import os
-
-        pool = (
-            samples.held_in_rows[samples.home[samples.held_in_rows]]
-            if os.environ.get("HOME_ONLY")
-            else samples.held_in_rows
-        )
-        order = ShuffledRows(pool, config.batch_size, config.seed, TRAIN_ORDER)
+        order = ShuffledRows(samples.training_rows(config.stale_rows), config.batch_size, config.seed, TRAIN_ORDER)
         sums = torch.zeros(2, device=device)  # loss and KL since the last report
-
         settings = now.width.settings(config.settings)
 
         with progress("policy", config.steps) as advance:
             advance(now.step)
             while now.step < config.steps:
+                if round_is_due(config, now):
+                    revalue(config, estimator, samples, now, stoppable(progress, stop, run))
                 rows = order.batch(now.step)
                 log_prob = samples.log_prob(now.policy, rows)
                 log_ratio = log_prob - samples.behaviour_log_prob[rows]
@@ -116,7 +113,7 @@ def fit(
                 done = now.step == config.steps
                 if done:
                     judge(config, now, samples, run)
-                if done or stop.requested or now.step % config.checkpoint_every < config.report_every:
+                if done or stop.requested or is_checkpoint(config, now.step):
                     save(run, now)
                 if stop.requested and not done:
                     break
@@ -132,7 +129,7 @@ def fit(
 
 
 def stoppable(progress: Progress, stop: Stop, run: RunDirectory) -> Progress:
-    """Phases that a signal ends at once: before the first checkpoint there is nothing to save."""
+    """Phases that a signal ends at once: what they began from is saved already, or there is nothing to save yet."""
 
     @contextmanager
     def phase(name: str, total: int) -> Iterator[Callable[..., None]]:
@@ -140,8 +137,8 @@ def stoppable(progress: Progress, stop: Stop, run: RunDirectory) -> Progress:
             advance(n, **figures)
             if stop.requested:
                 raise InterruptedRun(
-                    f"interrupted in the phase '{name}', before the first step of the policy.",
-                    f"Begin it again with: gipo train --resume {run.path}",
+                    f"interrupted in the phase '{name}'; it begins again on resuming.",
+                    f"Continue with: gipo train --resume {run.path}",
                     stop.exit_code,
                 )
 
@@ -163,30 +160,62 @@ def begin(
     start = warm_start(config, log, samples, progress)
     if isinstance(start.beta, Policy) and log.behaviour_weights is not None:
         save_policy(start.beta, run.path / "behaviour.safetensors")
+    advantage, critic = value(config, estimator, samples, start.beta, None, progress)
+    return Training(
+        policy=start.policy,
+        optimizer=adam(start.policy, config),
+        anchor=Anchor.start(anchor_target(config, start.kl), samples.device),
+        width=Width.start(config, start.kl),
+        advantage=advantage,
+        facts={
+            "warm_start": {"kind": start.kind, "kl": start.kl, "behaviour_kl": start.beta_kl, "version": start.version},
+            "critic": critic,
+        },
+        beta=start.beta if config.rounds > 1 else None,
+    )
+
+
+def value(
+    config: TrainConfig,
+    estimator: Estimator,
+    samples: Samples,
+    beta: Behaviour,
+    policy: Policy | None,
+    progress: Progress,
+) -> tuple[Tensor, dict[str, float | None]]:
+    """Advantages in standard deviations, [N], and how far they hold; of `policy`, or of beta's improvement if none."""
     estimate = estimator(
         samples,
-        start.beta,
+        beta,
+        policy,
         discount=config.discount,
         improvement_kl=config.improvement_kl,
         updates=config.critic_steps,
         seed=config.seed,
         progress=progress,
     )
-    return Training(
-        policy=start.policy,
-        optimizer=adam(start.policy, config),
-        anchor=Anchor.start(anchor_target(config, start.kl), samples.device),
-        width=Width.start(config, start.kl),
-        advantage=estimate.advantage / estimate.advantage[samples.held_in_rows].std().clamp_min(1e-12),
-        facts={
-            "warm_start": {"kind": start.kind, "kl": start.kl, "behaviour_kl": start.beta_kl, "version": start.version},
-            "critic": {
-                "explained": estimate.explained,
-                "explained_lower": estimate.explained_lower,
-                "explained_held_in": estimate.explained_held_in,
-            },
-        },
-    )
+    return estimate.advantage / estimate.advantage[samples.held_in_rows].std().clamp_min(1e-12), {
+        "explained": estimate.explained,
+        "explained_lower": estimate.explained_lower,
+        "explained_held_in": estimate.explained_held_in,
+    }
+
+
+def round_is_due(config: TrainConfig, now: Training) -> bool:
+    """Whether values are to be computed anew: at a step of which there is a checkpoint, once for each round."""
+    return is_checkpoint(config, now.step) and now.step * config.rounds // config.steps > now.round
+
+
+def revalue(config: TrainConfig, estimator: Estimator, samples: Samples, now: Training, progress: Progress) -> None:
+    """Values and advantages of the policy as it is now: those of an older one mislead more the further it has moved."""
+    assert now.beta is not None
+    now.advantage, now.facts["critic"] = value(config, estimator, samples, now.beta, now.policy, progress)
+    now.round = now.step * config.rounds // config.steps
+
+
+def is_checkpoint(config: TrainConfig, step: int) -> bool:
+    """Whether a checkpoint is due at a report: the first one at or after each `checkpoint_every` updates."""
+    return step % config.report_every == 0 and step % config.checkpoint_every < config.report_every
 
 
 def anchor_target(config: TrainConfig, start_kl: float) -> float:
@@ -295,6 +324,7 @@ def log_ratios(now: Training, samples: Samples) -> dict[str, np.ndarray]:
 def save(run: RunDirectory, now: Training) -> None:
     """Write a checkpoint of everything that changes."""
     optimizer_tensors, optimizer_groups = checkpoints.optimizer_to_tensors(now.optimizer)
+    beta_tensors, beta = ({}, None) if now.beta is None else checkpoints.behaviour_to_tensors(now.beta)
     checkpoints.save(
         run.path,
         now.step,
@@ -302,8 +332,15 @@ def save(run: RunDirectory, now: Training) -> None:
             "policy": {name: value.detach() for name, value in now.policy.state_dict().items()},
             "optimizer": optimizer_tensors,
             "training": {"anchor": now.anchor.state, "width": now.width.state, "advantage": now.advantage},
+            **({"beta": beta_tensors} if beta else {}),
         },
-        {"policy_spec": now.policy.spec.to_dict(), "optimizer": optimizer_groups, "facts": now.facts},
+        {
+            "policy_spec": now.policy.spec.to_dict(),
+            "optimizer": optimizer_groups,
+            "facts": now.facts,
+            "beta": beta,
+            "round": now.round,
+        },
     )
 
 
@@ -313,6 +350,7 @@ def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: tor
     optimizer = adam(policy, config)
     checkpoints.load_optimizer(optimizer, checkpoint.tensors["optimizer"])
     training = {name: value.to(device) for name, value in checkpoint.tensors["training"].items()}
+    beta = checkpoints.behaviour_of(checkpoint)
     start_kl = checkpoint.state["facts"]["warm_start"]["kl"]
     return Training(
         policy=policy,
@@ -321,5 +359,7 @@ def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: tor
         width=Width.resume(config, start_kl, training["width"]),
         advantage=training["advantage"],
         facts=checkpoint.state["facts"],
+        beta=beta if beta is None else beta.to(device),
+        round=checkpoint.state["round"],
         step=checkpoint.step,
     )

@@ -7,14 +7,12 @@ import torch
 from torch import Tensor
 
 from gipo_cli.data.trajectories import Trajectories
+from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError
 from gipo_cli.policies.distributions import pre_squash as invert_tanh
-from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.versions import VersionedPolicy
+from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 
 MOST_VERSIONS = 32  # told apart; a log that names more is cut into so many stretches of neighbouring versions
-
-Behaviour = Policy | VersionedPolicy
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,10 @@ class Samples:
         """Held-out rows on which the policy is judged, int64."""
         return self.held_out_rows[self.home[self.held_out_rows]]
 
+    def training_rows(self, stale_rows: bool) -> Tensor:
+        """Held-in rows that the policy trains on, int64: those of the policy it starts from, or of all."""
+        return self.held_in_rows if stale_rows else self.held_in_rows[self.home[self.held_in_rows]]
+
     def started_from(self, version: int | None) -> "Samples":
         """The same samples, judged on the rows of one version; on all of them where none is named."""
         home = torch.ones_like(self.held_out) if version is None else self.version == version
@@ -84,7 +86,8 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
             f"{log.name} has {log.episodes} episode; at least 2 are needed.",
             "One is held out to tell whether what was learned holds beyond the rows it was learned from.",
         )
-    held_out = _draw_held_out(log.episodes, held_out_fraction, seed)[log.episode_of_step]
+    version = _version_of_row(log)
+    held_out = _draw_held_out(version[log.episode_starts[:-1]], held_out_fraction, seed)[log.episode_of_step]
     ends = np.zeros(log.transitions, bool)
     ends[log.episode_starts[1:] - 1] = True
 
@@ -109,7 +112,7 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
         terminated=torch.as_tensor(np.asarray(log.terminated, bool), device=device),
         episode_end=torch.as_tensor(ends, device=device),
         episode=torch.as_tensor(log.episode_of_step, device=device),
-        version=torch.as_tensor(_version_of_row(log), device=device),
+        version=torch.as_tensor(version, device=device),
         home=torch.ones(log.transitions, dtype=torch.bool, device=device),
         held_out=torch.as_tensor(held_out, device=device),
         held_in_rows=torch.as_tensor(rows[~held_out], device=device),
@@ -132,9 +135,22 @@ def _version_of_row(log: Trajectories) -> np.ndarray:
     return np.unique(first[version], return_inverse=True)[1].astype(np.int64)
 
 
-def _draw_held_out(episodes: int, fraction: float, seed: int) -> np.ndarray:
-    count = min(max(1, round(fraction * episodes)), episodes - 1)
-    chosen = np.random.default_rng((seed, 0)).permutation(episodes)[:count]
-    held_out = np.zeros(episodes, bool)
-    held_out[chosen] = True
+def _draw_held_out(version: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Which episodes are held out, [E]: a share of each version's, and no fewer than a judgement needs if they allow.
+
+    Args:
+        version: of the policy that acted, by episode, [E].
+        fraction: share of the episodes.
+        seed: of the draw.
+    """
+    order = np.random.default_rng((seed, 0)).permutation(len(version))
+    held_out = np.zeros(len(version), bool)
+    for k in np.unique(version):
+        of = order[version[order] == k]
+        wanted = max(round(fraction * len(of)), min(FEWEST_EPISODES, len(of) // 3))
+        held_out[of[:wanted]] = True
+    if not held_out.any():
+        held_out[order[0]] = True
+    if held_out.all():
+        held_out[order[-1]] = False
     return held_out

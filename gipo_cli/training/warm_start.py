@@ -16,11 +16,11 @@ from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError, DivergedError, SettingError
 from gipo_cli.policies.likelihood import ascend
 from gipo_cli.policies.policy import Policy, PolicySpec
-from gipo_cli.policies.versions import VersionedPolicy
+from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 from gipo_cli.policies.weights import policy_from_weights
 from gipo_cli.training import checkpoints, saved_policies
 from gipo_cli.training.order import ShuffledRows, generator
-from gipo_cli.training.samples import Behaviour, Samples
+from gipo_cli.training.samples import Samples
 
 CLONE_LEARNING_RATE = 3e-4
 VERSIONED_LEARNING_RATE = 1e-3  # what tells versions apart is learned from a part of the rows each

@@ -2,7 +2,7 @@
 
 import torch
 
-from gipo_cli.advantages.centring import LARGEST_SHIFT, Choices, GaussianNoise
+from gipo_cli.advantages.centring import LARGEST_SHIFT, Choices, GaussianNoise, Target
 
 N = 400_000
 
@@ -29,6 +29,17 @@ def test_the_gain_is_the_mean_advantage_of_the_moved_policy():
     assert abs(sampled.mean() - exact.item()) < 5 * sampled.std() / N**0.5  # 5 standard errors
 
 
+def test_the_gain_under_a_policy_is_the_mean_advantage_of_its_actions():
+    head = torch.tensor([0.7, -0.2, 0.4, 0.5, 0.1, -0.3, 0.2, 0.6, -0.4])
+    mean, variance = torch.tensor([[0.5, -1.0, 0.2]]), torch.tensor([[0.25, 1.0, 2.0]])
+    moved = torch.randn(N, 3, generator=torch.Generator().manual_seed(1)) * variance.sqrt() + mean
+    sampled = gaussian(moved).advantage(head.expand(N, -1), torch.arange(N))
+    exact = gaussian(moved[:1]).gain_under(head[None], torch.tensor([0]), Target(mean, variance))
+    assert abs(sampled.mean() - exact.item()) < 5 * sampled.std() / N**0.5  # 5 standard errors
+    unmoved = Target(torch.zeros(1, 3), torch.ones(1, 3))
+    torch.testing.assert_close(gaussian(moved[:1]).gain_under(head[None], torch.tensor([0]), unmoved), torch.zeros(1))
+
+
 def test_the_improved_policy_goes_no_further_than_the_largest_shift():
     head = torch.tensor([[100.0, 0.0]])  # one action dimension: b = 100, C = 0
     gain = gaussian(torch.zeros(1, 1)).gain(head, torch.tensor([0]), torch.tensor(1.0), head)
@@ -47,3 +58,5 @@ def test_choices_are_centred_by_a_finite_sum_and_their_gain_is_one():
     improved = probability[0] * (advantage / temperature).exp()
     improved /= improved.sum()
     torch.testing.assert_close(choices.gain(head, rows, temperature, head)[0], (improved * advantage).sum())
+    target = Target(torch.tensor([[0.6, 0.1, 0.3]]).expand(3, -1), torch.empty(0))
+    torch.testing.assert_close(choices.gain_under(head, rows, target)[0], (target.mean[0] * advantage).sum())

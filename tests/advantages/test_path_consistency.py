@@ -23,13 +23,13 @@ def one_hot(state):
     return np.eye(STATES, dtype=np.float32)[state]
 
 
-def coin():
-    """Goes right with probability RIGHT wherever it is."""
+def coin(right=RIGHT):
+    """Goes right with the same probability wherever it is."""
     policy = Policy(PolicySpec("categorical", STATES, 2, (4,)))
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.zero_()
-        policy.last_fc.bias[1] = np.log(RIGHT / (1 - RIGHT))
+        policy.last_fc.bias[1] = np.log(right / (1 - right))
     return policy
 
 
@@ -61,16 +61,16 @@ def corridor_log(episodes, cut=40):
     )  # fmt: skip
 
 
-def exact_advantage():
-    """A of the coin by a linear solve, [STATES, 2]."""
+def exact_advantage(right=RIGHT):
+    """Q of a coin by a linear solve, centred under the coin that made the log, [STATES, 2]."""
     transition, reward = np.zeros((STATES, 2, STATES)), np.zeros((STATES, 2))
     for state in range(STATES):
         for action in (0, 1):
             following, reward[state, action], done = step(state, action)
             if not done:
                 transition[state, action, following] = 1
-    beta = np.array([1 - RIGHT, RIGHT])
-    value = np.linalg.solve(np.eye(STATES) - DISCOUNT * np.einsum("a,sat->st", beta, transition), reward @ beta)
+    policy, beta = np.array([1 - right, right]), np.array([1 - RIGHT, RIGHT])
+    value = np.linalg.solve(np.eye(STATES) - DISCOUNT * np.einsum("a,sat->st", policy, transition), reward @ policy)
     quality = reward + DISCOUNT * transition @ value
     return quality - (quality @ beta)[:, None]
 
@@ -80,9 +80,9 @@ def samples():
     return to_samples(corridor_log(300), 0.1, seed=0, device=torch.device("cpu"))
 
 
-def fit(samples, updates, seed=0):
+def fit(samples, updates, seed=0, policy=None):
     return estimate(
-        samples, coin(), discount=DISCOUNT, improvement_kl=0.0, updates=updates, seed=seed, progress=silent
+        samples, coin(), policy, discount=DISCOUNT, improvement_kl=0.0, updates=updates, seed=seed, progress=silent
     )  # fmt: skip
 
 
@@ -97,6 +97,17 @@ def test_it_finds_the_exact_advantage_of_a_corridor(samples):
     assert found.explained > 0.999
     assert found.explained_lower is not None
     assert found.explained_lower > 0.999
+
+
+@pytest.mark.parametrize("right", [0.3, 0.95])
+def test_given_a_policy_it_finds_the_values_of_that_policy_from_the_coins_log(samples, right):
+    found = fit(samples, updates=1500, policy=coin(right))
+    state, action = samples.observation.argmax(-1).numpy(), samples.action.numpy()
+    exact, coins = exact_advantage(right)[state, action], exact_advantage()[state, action]
+    slope, _ = np.polyfit(exact, found.advantage.numpy(), 1)
+    assert np.corrcoef(exact, found.advantage.numpy())[0, 1] > 0.9999
+    assert slope == pytest.approx(1, abs=0.005)  # 0.9989 and 1.0000; values take longer to settle than under the coin
+    assert np.corrcoef(exact, coins)[0, 1] < 0.97  # the coin's own advantages would not do
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(samples):
