@@ -224,7 +224,7 @@ def find_runs(given: str) -> list[Path]:
     """
     path = Path(given)
     if not path.exists() and any(c in given for c in "*?["):
-        found = [run for match in sorted(glob(given)) for run in _runs_in(Path(match))]
+        found = [run for match in sorted(map(Path, glob(given)), key=_natural) for run in _runs_in(match)]
         if not found:
             raise RunError(f"no run matches {given}.", "Runs are made by `gipo train --out RUN`.")
         return found
@@ -246,7 +246,7 @@ def _runs_in(path: Path) -> list[Path]:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorts seed-2 before seed-10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def _toml(values: dict[str, Any]) -> str:

@@ -192,20 +192,19 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _aggregate(logs: Sequence[str], methods: Sequence[str], cells: Cells) -> dict[str, Any]:
     """Scores over the logs on which every method has some: over other logs, methods would sit different exams."""
-    scores = {
-        key: np.array([run.score for run in runs if run.score is not None], np.float64) for key, runs in cells.items()
-    }
+    scores = {key: np.array([run.score for run in runs if run.score is not None]) for key, runs in cells.items()}
+    scores = {key: values for key, values in scores.items() if values.size}
     used, left_out = [], {}
     for log in logs:
-        missing = [method for method in methods if not scores.get((log, method), np.array([])).size]
-        if not any(run.mean is not None for method in methods for run in cells.get((log, method), ())):
-            left_out[log] = "no run on it has been evaluated"
-        elif all(scores.get((log, method), np.array([])).size == 0 for method in methods):
-            left_out[log] = "D4RL has no score for its environment, and returns of different logs have no common scale"
-        elif missing:
-            left_out[log] = f"it has no evaluated run of {', '.join(missing)}"
-        else:
+        missing = [method for method in methods if (log, method) not in scores]
+        if not missing:
             used.append(log)
+        elif not any(run.current for method in methods for run in cells.get((log, method), ())):
+            left_out[log] = "no run on it has been evaluated"
+        elif len(missing) == len(methods):
+            left_out[log] = "D4RL has no score for its environment, and returns of different logs have no common scale"
+        else:
+            left_out[log] = f"it has no evaluated run of {', '.join(missing)}"
     rows = []
     for method in methods if used else ():
         mine = [scores[log, method] for log in used]
@@ -296,7 +295,7 @@ def _notes_on_aggregate(aggregate: dict[str, Any], cells: Cells) -> list[str]:
             f"fewer than {aggregates.FEWEST_SEEDS} seeds ('{method}' on {log}: {count}{others}): no interval over logs "
             "where they take part, since one or two seeds do not show how far seeds differ."
         )
-    if not few and min(counts.values(), default=0) in range(1, aggregates.ENOUGH_SEEDS):
+    elif any(0 < count < aggregates.ENOUGH_SEEDS for count in counts.values()):
         notes.append(
             f"fewer than {aggregates.ENOUGH_SEEDS} seeds: the intervals over logs are too narrow (with 3 seeds of one "
             "log they cover the truth in three cases of four, not in 95 %)."
@@ -307,7 +306,5 @@ def _notes_on_aggregate(aggregate: dict[str, Any], cells: Cells) -> list[str]:
     if len(aggregate["logs"]) == 1:
         runs = sorted({row["runs"] for row in aggregate["methods"]})
         span = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
-        notes.append(
-            f"the aggregate rests on one log, {aggregate['logs'][0]}, and {span} runs a method: it is no more."
-        )
+        notes.append(f"the scores over logs rest on {aggregate['logs'][0]} alone, with {span} runs a method.")
     return notes
