@@ -247,8 +247,7 @@ def comparison_picture(document: dict[str, Any]) -> bytes:
 def _method_axis(axes: Any, methods: list[str], *, named: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    labels = [name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…" for name in methods]
-    axes.set_yticks(range(len(methods)), [_plain(label) for label in labels] if named else [""] * len(methods))
+    axes.set_yticks(range(len(methods)), [_plain(name) if named else "" for name in methods])
     axes.set_ylim(len(methods) - 0.4, -0.6)  # the first one on top
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -258,8 +257,8 @@ def _method_axis(axes: Any, methods: list[str], *, named: bool) -> None:
 
 
 def _plain(text: str) -> str:
-    """A name from a file is text, not one of matplotlib's formulas."""
-    return text.replace("$", r"\$")
+    """A name from a file: text, not one of matplotlib's formulas, and no longer than there is room for."""
+    return (text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…").replace("$", r"\$")
 
 
 def _log_panel(axes: Any, document: dict[str, Any], table: dict[str, Any]) -> None:
@@ -310,7 +309,7 @@ def _improvement_panel(axes: Any, document: dict[str, Any]) -> None:
     axes.text(0.5, document["methods"].index(baseline), " baseline", fontsize=8, color=GREY, va="center")
     axes.set(xlim=(-0.04, 1.04))
     axes.set_title("probability of improvement", fontsize=10)
-    axes.set_xlabel(_plain(f"P(better than {baseline})"), fontsize=9)
+    axes.set_xlabel(f"P(better than {_plain(baseline)})", fontsize=9)
 
 
 def _intervals(axes: Any, methods: list[str], rows: dict[str, dict[str, float | None]]) -> None:
