@@ -80,6 +80,8 @@ def _shown(value: Any, short: bool) -> str:
         return f"{value:.6g}" if short else f"{value:.17g}"
     if isinstance(value, str) and short and "/" in value:
         return "/".join(Path(value).parts[-2:])  # a place of its own has a name long enough
+    if value == "" and short:
+        return "none"
     return value if isinstance(value, str) and value else _text(value)
 
 

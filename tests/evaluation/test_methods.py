@@ -47,7 +47,7 @@ def test_values_that_look_alike_are_told_apart():
     assert name_methods([values(init="/a/x/run"), values(init="/b/x/run"), values()]) == [
         "gipo init=/a/x/run",
         "gipo init=/b/x/run",
-        'gipo init=""',
+        "gipo init=none",
     ]
 
 
