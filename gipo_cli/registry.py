@@ -36,6 +36,7 @@ COMMANDS = Registry(
         "train": "gipo_cli.commands.train:train",
         "inspect-weights": "gipo_cli.commands.inspect_weights:inspect_weights",
         "evaluate": "gipo_cli.commands.evaluate:evaluate",
+        "compare": "gipo_cli.commands.compare:compare",
         "objectives": "gipo_cli.commands.objectives:objectives",
         "datasets list": "gipo_cli.commands.datasets_list:datasets_list",
         "datasets check": "gipo_cli.commands.datasets_check:datasets_check",

@@ -4,17 +4,20 @@ import fcntl
 import io
 import json
 import os
+import re
 import socket
 import tomllib
 import zipfile
+from glob import glob
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from gipo_cli.errors import RunError, SettingError
+from gipo_cli.errors import RunError, SettingError, brief
 
 CONFIG, RECORD, METRICS, LOG_RATIOS, LOCK = "config.toml", "run.json", "metrics.jsonl", "log_ratios.npz", "run.lock"
+EVALUATION = "evaluation.json"
 
 
 def sync_directory(path: Path) -> None:
@@ -152,6 +155,29 @@ class RunDirectory:
         text = json.dumps(record | fields, indent=1, allow_nan=False)
         atomic_write(self.path / RECORD, (text + "\n").encode())
 
+    def write_evaluation(self, document: dict[str, Any]) -> None:
+        """Write evaluation.json in place of an older one; no lock is needed, since training never touches it."""
+        text = json.dumps(document, indent=1, allow_nan=False)
+        atomic_write(self.path / EVALUATION, (text + "\n").encode())
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """Read evaluation.json; none where the run has not been evaluated.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        path = self.path / EVALUATION
+        again = f"Write it again with: gipo evaluate {self.path}"
+        if not path.exists():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path} cannot be read ({brief(error)}).", again) from error
+        if not isinstance(found, dict):
+            raise RunError(f"{path} is damaged: expected an object.", again)
+        return found
+
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
         with (self.path / METRICS).open("ab") as file:
@@ -186,6 +212,41 @@ class RunDirectory:
                 stamp = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
                 archive.writestr(stamp, member.getvalue(), zipfile.ZIP_DEFLATED)
         atomic_write(self.path / LOG_RATIOS, content.getvalue())
+
+
+def find_runs(given: str) -> list[Path]:
+    """The runs that one argument names: a run, a directory whose children are runs, or a glob of either, in order.
+
+    A glob passes over what is no run, as the files between them; a name that a person wrote out must be one.
+
+    Raises:
+        RunError: there is no run in it.
+    """
+    path = Path(given)
+    if not path.exists() and any(c in given for c in "*?["):
+        found = [run for match in sorted(map(Path, glob(given)), key=_natural) for run in _runs_in(match)]
+        if not found:
+            raise RunError(f"no run matches {given}.", "Runs are made by `gipo train --out RUN`.")
+        return found
+    found = _runs_in(path)
+    if not found and path.is_dir():
+        raise RunError(
+            f"{path} is not a run and holds none: there is no {RECORD} in it or in its subdirectories.",
+            "Runs are made by `gipo train --out RUN`.",
+        )
+    return found or [RunDirectory.open(path).path]
+
+
+def _runs_in(path: Path) -> list[Path]:
+    if (path / RECORD).is_file():
+        return [path]
+    children = sorted(path.iterdir(), key=_natural) if path.is_dir() else []
+    return [child for child in children if (child / RECORD).is_file()]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts seed-2 before seed-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def _toml(values: dict[str, Any]) -> str:

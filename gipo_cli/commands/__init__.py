@@ -1,7 +1,7 @@
-"""One file per command; heavy imports inside the function body. Here: the flags that every command over a log has."""
+"""One file per command; heavy imports inside the function body. Here: what several of them share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from gipo_cli.errors import SettingError
 if TYPE_CHECKING:
     from gipo_cli.data.options import LogOptions
     from gipo_cli.data.trajectories import Trajectories
+    from gipo_cli.runs import RunDirectory
 
 LogProbKey = Annotated[
     str, typer.Option(metavar="NAME", help="Column that holds the log-probs, where it has an unusual name.")
@@ -94,6 +95,33 @@ def warn_of_repairs(log: "Trajectories", options: "LogOptions") -> None:
     for finding in check(log) if options.repair else ():
         if finding.severity == "error":
             terminal.note(f"after --repair {','.join(options.repair)}: {finding.meaning} [{finding.name}]")
+
+
+def evaluate_and_keep(
+    run: "RunDirectory", environment: str | None, episodes: int, *, seed: int, step: int | None, quiet: bool
+) -> dict[str, Any]:
+    """Roll out a run's policies and keep what was found in the run directory; what cannot be kept is said on stderr.
+
+    Raises:
+        SettingError, RunError, DataError: as `evaluate_run`.
+    """
+    from contextlib import nullcontext
+
+    from gipo_cli.evaluation.run_evaluation import evaluate_run
+    from gipo_cli.rendering import terminal
+
+    def watch(total: int) -> Any:
+        return nullcontext(lambda n=1: None) if quiet else terminal.progress(f"episodes, {run.path.name}", total)
+
+    def warn(text: str) -> None:
+        terminal.note(f"warning: {text}")
+
+    document = evaluate_run(run, environment, episodes, seed=seed, step=step, watch=watch, warn=warn)
+    try:
+        run.write_evaluation(document)
+    except OSError as error:
+        warn(f"the evaluation could not be kept in {run.path} ({error.strerror}); `gipo compare` will not find it.")
+    return document
 
 
 def refuse_picture(path: Path, force: bool) -> None:

@@ -1,6 +1,7 @@
 """Pictures for papers and reports. The only importer of matplotlib, and only when a picture is asked for."""
 
 import io
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,10 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#555555"
 DPI = 150
 BINS = 80
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# The rest of the palette, yellow apart, which is too faint for dots.
+METHOD_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+ABREAST = 3  # panels in a row
+LONGEST_LABEL = 30
 MANY = 30  # points of a line that are not marked one by one
 
 
@@ -203,3 +208,116 @@ def _cuts(position: np.ndarray, label: str) -> np.ndarray:
         if len(changes) < BINS:
             return np.concatenate([[0], changes, [len(position)]])
     return np.unique(np.linspace(0, len(position), min(BINS, max(1, len(position) // 20)) + 1).astype(int))
+
+
+def comparison_picture(document: dict[str, Any]) -> bytes:
+    """Draw runs side by side, as a PNG: a panel for each log, then what they come to over logs.
+
+    Of a log: each seed as a dot, the mean over seeds as a line across them with its 95 % interval, the behaviour policy
+    dashed. Over logs: the interquartile mean and the probability of improvement, with their intervals.
+
+    Args:
+        document: what `gipo compare --json` prints.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    methods = document["methods"]
+    draw = [partial(_log_panel, document=document, table=table) for table in document["logs"]]
+    draw += [partial(_over_logs_panel, document=document)] if document["aggregate"]["methods"] else []
+    draw += [partial(_improvement_panel, document=document)] if document["improvement"]["methods"] else []
+    across = min(ABREAST, len(draw))
+    down = -(-len(draw) // across)
+    size = (1.4 + 3.6 * across, 0.3 + down * (1.1 + 0.42 * max(2, len(methods))))
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(down, across, squeeze=False)
+    for i, axes in enumerate(panels.ravel()):
+        if i >= len(draw):
+            axes.set_axis_off()
+            continue
+        draw[i](axes)
+        _method_axis(axes, methods, named=i % across == 0)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    return content.getvalue()
+
+
+def _method_axis(axes: Any, methods: list[str], *, named: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_yticks(range(len(methods)), [_plain(name) if named else "" for name in methods])
+    axes.set_ylim(len(methods) - 0.4, -0.6)  # the first one on top
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="x", color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _plain(text: str) -> str:
+    """A name from a file: text, not one of matplotlib's formulas, and no longer than there is room for."""
+    return (text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…").replace("$", r"\$")
+
+
+def _log_panel(axes: Any, document: dict[str, Any], table: dict[str, Any]) -> None:
+    """Scores where D4RL has them, else returns: a score is a straight line of the return."""
+    runs = [run for run in document["runs"] if run["log"] == table["log"] and run["used"]]
+    unit = "score" if runs and all(run["score"] is not None for run in runs) else "stochastic"
+    for row, method in enumerate(document["methods"]):
+        mine = [run for run in runs if run["method"] == method]
+        if mine:
+            values = np.array([run[unit] for run in mine])
+            cell = next(cell for cell in table["cells"] if cell["method"] == method)
+            found = cell[unit]
+            _seed_dots(axes, row, values, None if found["lower"] is None else (found["upper"] - found["lower"]) / 2)
+        else:
+            axes.text(0.5, row, "no evaluated run", transform=axes.get_yaxis_transform(), ha="center", va="center",
+                      fontsize=8, color=GREY)  # fmt: skip
+    behaviour = table["behaviour"]
+    at = behaviour["score"] if unit == "score" else behaviour["stochastic"]["mean"]
+    if at is not None:
+        axes.axvline(at, color=GREY, linestyle="--", linewidth=1.3, zorder=1)
+        axes.annotate("behaviour", (at, 1), xycoords=("data", "axes fraction"), xytext=(3, -1), fontsize=8,
+                      textcoords="offset points", color=GREY, va="top")  # fmt: skip
+    axes.margins(x=0.12)
+    axes.set_title(_plain(table["log"]), fontsize=10)
+    axes.set_xlabel("D4RL score" if unit == "score" else "return", fontsize=9)
+
+
+def _seed_dots(axes: Any, row: int, values: np.ndarray, half: float | None) -> None:
+    colour = METHOD_COLOURS[row % len(METHOD_COLOURS)]
+    axes.plot(values, np.full(len(values), row - 0.16), "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
+    axes.errorbar(values.mean(), row + 0.12, xerr=half, fmt="D", color=colour, markersize=5, capsize=3, linewidth=1.8)
+
+
+def _over_logs_panel(axes: Any, document: dict[str, Any]) -> None:
+    rows = {row["method"]: row["iqm"] for row in document["aggregate"]["methods"]}
+    _intervals(axes, document["methods"], rows)
+    logs = len(document["aggregate"]["logs"])
+    axes.margins(x=0.12)
+    axes.set_title(f"over {logs} log{'s' * (logs > 1)}", fontsize=10)
+    axes.set_xlabel("interquartile mean of scores", fontsize=9)
+
+
+def _improvement_panel(axes: Any, document: dict[str, Any]) -> None:
+    rows = {row["method"]: row["probability"] for row in document["improvement"]["methods"]}
+    _intervals(axes, document["methods"], rows)
+    baseline = document["improvement"]["baseline"]
+    axes.axvline(0.5, color=GREY, linestyle="--", linewidth=1.3, zorder=1)
+    axes.text(0.5, document["methods"].index(baseline), " baseline", fontsize=8, color=GREY, va="center")
+    axes.set(xlim=(-0.04, 1.04))
+    axes.set_title("probability of improvement", fontsize=10)
+    axes.set_xlabel(f"P(better than {_plain(baseline)})", fontsize=9)
+
+
+def _intervals(axes: Any, methods: list[str], rows: dict[str, dict[str, float | None]]) -> None:
+    for row, method in enumerate(methods):
+        found = rows.get(method)
+        if found is None:
+            continue
+        value, lower, upper = found["value"], found["lower"], found["upper"]
+        ends = None if lower is None or upper is None or value is None else [[value - lower], [upper - value]]
+        axes.errorbar(value, row, xerr=ends, fmt="D", color=METHOD_COLOURS[row % len(METHOD_COLOURS)], markersize=5,
+                      capsize=3, linewidth=1.8)  # fmt: skip

@@ -66,7 +66,13 @@ def line(*parts: Part) -> None:
     _console(sys.stdout).print(Text.assemble(*((printable(text), style) for text, style in pairs)), soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], spare: Sequence[str] = ()) -> None:
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    spare: Sequence[str] = (),
+    to_right: Sequence[str] = (),
+) -> None:
     """Print a table on stdout; numbers stand right, None shows as a dash.
 
     Outside a terminal it is plain text that is never cut to a width, so that grep and awk find whole cells.
@@ -76,10 +82,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], spa
         columns: heads.
         rows: cells in the order of the heads: strings, numbers, booleans or None.
         spare: heads of columns that a terminal too narrow for all goes without, the first one first.
+        to_right: heads of columns of text that stand right as numbers do.
     """
     cells = [[cell_text(value) for value in row] for row in rows]
     # A column is numeric when every cell that is not missing is a number.
-    right = [bool(rows) and all(row[i] is None or _is_number(row[i]) for row in rows) for i in range(len(columns))]
+    right = [
+        name in to_right or (bool(rows) and all(row[i] is None or _is_number(row[i]) for row in rows))
+        for i, name in enumerate(columns)
+    ]
     if not is_terminal():
         _plain_table(title, columns, cells, right)
         return

@@ -53,3 +53,33 @@ def test_a_name_that_is_no_environment_is_refused(gipo, quick_run, name):
 def test_what_is_no_run_is_refused(gipo, tmp_path):
     assert gipo("evaluate", tmp_path / "none").exit_code == 3
     assert gipo("evaluate", tmp_path).stderr.startswith(f"gipo: {tmp_path} is not a run: it has no run.json.")
+
+
+def test_the_run_keeps_its_evaluation_with_every_episode(gipo, quick_run):
+    outcome = gipo("evaluate", quick_run, "--episodes", "6", "--seed", "3", "--json", "--quiet")
+    kept = json.loads((quick_run / "evaluation.json").read_text())
+    assert (kept["step"], kept["seed"]) == (40, 3)
+    for name in ("policy", "behaviour"):
+        for figures in kept[name].values():
+            assert len(figures["returns"]) == 6
+            assert figures["returns"] == figures.pop("lengths")  # CartPole pays 1 a step
+            assert figures["mean"] == pytest.approx(sum(figures.pop("returns")) / 6)
+    assert kept == json.loads(outcome.stdout)  # which has no episodes in it
+
+
+def test_a_later_evaluation_replaces_it_and_names_its_checkpoint(gipo, quick_run):
+    assert gipo("evaluate", quick_run, "--episodes", "3", "--quiet").exit_code == 0
+    assert gipo("evaluate", quick_run, "--episodes", "2", "--step", "10", "--quiet").exit_code == 0
+    kept = json.loads((quick_run / "evaluation.json").read_text())
+    assert kept["step"] == 10
+    assert len(kept["policy"]["stochastic"]["returns"]) == 2
+
+
+def test_an_evaluation_that_cannot_be_kept_is_printed_all_the_same(gipo, quick_run):
+    (quick_run / "evaluation.json").mkdir()  # no file can take its place
+    outcome = gipo("evaluate", quick_run, "--episodes", "2", "--json", "--quiet")
+    assert outcome.exit_code == 0
+    assert json.loads(outcome.stdout)["step"] == 40
+    assert outcome.stderr == (
+        f"warning: the evaluation could not be kept in {quick_run} (Is a directory); `gipo compare` will not find it.\n"
+    )

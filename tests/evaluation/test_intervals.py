@@ -1,0 +1,32 @@
+"""Intervals over seeds against scipy's own and a table of Student's t."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gipo_cli.evaluation.intervals import gain_over_episodes, mean_over_seeds
+
+
+def test_students_interval_by_hand():
+    found = mean_over_seeds(np.array([1.0, 2.0, 3.0]))
+    # Standard deviation 1, t(0.975, 2) = 4.302653 of any table.
+    assert found["mean"] == 2
+    assert found["upper"] - 2 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
+    assert 2 - found["lower"] == pytest.approx(found["upper"] - 2)
+    assert mean_over_seeds(np.array([5.0])) == {"mean": 5.0, "lower": None, "upper": None}
+
+
+def test_welchs_interval_is_scipys():
+    rng = np.random.default_rng(0)
+    seeds, episodes = rng.normal(3, 1, 5), rng.normal(1, 20, 100)
+    expected = stats.ttest_ind(seeds, episodes, equal_var=False).confidence_interval(0.95)
+    found = gain_over_episodes(seeds, episodes)
+    assert (found["lower"], found["upper"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_seeds_that_are_all_alike_have_an_interval_all_the_same():
+    found = gain_over_episodes(np.full(3, 7.0), np.array([1.0, 2.0, 3.0]))
+    half = stats.t.ppf(0.975, 2) / np.sqrt(3)  # what is left is the episodes' own
+    assert (found["lower"], found["upper"]) == pytest.approx((5 - half, 5 + half))
+    found = gain_over_episodes(np.full(3, 7.0), np.full(9, 7.0))
+    assert (found["mean"], found["lower"], found["upper"]) == (0, 0, 0)
