@@ -328,9 +328,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 def _kept(certificate: dict[str, Any]) -> str:
     if certificate["certified"]:
+        older = f"THE POLICY OF STEP {certificate['kept_step']:,}, the newest borne out"
         return (
-            f"the trained policy: 95 % lower bounds of explained return {certificate['explained_lower']:.2f} and of "
-            f"surrogate {certificate['surrogate_lower']:+.2f} are above 0"
+            f"{'the trained policy' if certificate['last']['certified'] else older}: lower bounds of explained return "
+            f"{certificate['explained_lower']:.2f} and of surrogate {certificate['surrogate_lower']:+.2f} are above 0"
         )
     if certificate["kept"] == "trained policy":
         return f"the trained policy, as asked, though {certificate['reason']}"

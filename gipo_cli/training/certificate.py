@@ -22,7 +22,8 @@ class Certificate:
 
     `explained_lower` bounds the share of the return that the advantages explain from below: advantages that explain
     little on new episodes are noise, and a policy that follows them is worse for it. `surrogate_lower` bounds the
-    self-normalised surrogate, in standard deviations of the advantage. Both at 95 %, one-sided, by episode bootstrap.
+    self-normalised surrogate, in standard deviations of the advantage. One-sided, by episode bootstrap: at 95 % for the
+    first, and for the second at what `certify` was asked for.
 
     What it cannot see: the surrogate is measured on the states that the behaviour policy visits.
     """
@@ -38,7 +39,9 @@ class Certificate:
         return asdict(self)
 
 
-def certify(log_ratio: Tensor, advantage: Tensor, episode: Tensor, explained_lower: float | None) -> Certificate:
+def certify(
+    log_ratio: Tensor, advantage: Tensor, episode: Tensor, explained_lower: float | None, level: float = LEVEL
+) -> Certificate:
     """Judge a policy on held-out rows.
 
     Args:
@@ -46,9 +49,10 @@ def certify(log_ratio: Tensor, advantage: Tensor, episode: Tensor, explained_low
         advantage: in standard deviations, [H].
         episode: [H].
         explained_lower: of the advantages, from the estimator.
+        level: of the bound of the surrogate; higher where this is one of several looks.
     """
     x, a = log_ratio.double().cpu().numpy(), advantage.double().cpu().numpy()
-    surrogate_lower = surrogate_lower_bound(x, a, episode.cpu().numpy())
+    surrogate_lower = surrogate_lower_bound(x, a, episode.cpu().numpy(), level)
     share = ess_fraction(x)
     reason = _refusal(explained_lower, surrogate_lower, share)
     return Certificate(not reason, reason, explained_lower, surrogate_lower, share)
@@ -66,10 +70,12 @@ def _refusal(explained_lower: float | None, surrogate_lower: float | None, share
     return ""
 
 
-def surrogate_lower_bound(log_ratio: np.ndarray, advantage: np.ndarray, episode: np.ndarray) -> float | None:
+def surrogate_lower_bound(
+    log_ratio: np.ndarray, advantage: np.ndarray, episode: np.ndarray, level: float
+) -> float | None:
     """Lower bound of sum w A / sum w - mean A over resampled episodes, w the importance ratio."""
     weight = np.exp(log_ratio - log_ratio.max())
     _, index = np.unique(episode, return_inverse=True)
     columns = (weight * advantage, weight, advantage, np.ones_like(advantage))
     sums = np.stack([np.bincount(index, column) for column in columns], -1).astype(np.float64)
-    return lower_bound(sums, lambda total: total[:, 0] / total[:, 1] - total[:, 2] / total[:, 3], LEVEL)
+    return lower_bound(sums, lambda total: total[:, 0] / total[:, 1] - total[:, 2] / total[:, 3], level)

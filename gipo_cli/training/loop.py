@@ -2,27 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gipo_cli.advantages import Estimate
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError, InterruptedRun
 from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.versions import Behaviour
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.anchor import Anchor
-from gipo_cli.training.certificate import certify
+from gipo_cli.training.judgement import held_out_figures, judge
 from gipo_cli.training.order import ShuffledRows
+from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.signals import Stop, stop_requested
+from gipo_cli.training.state import Training, adam, anchor_target, is_checkpoint, restore, save
 from gipo_cli.training.warm_start import warm_start
 from gipo_cli.training.width import Width
 
@@ -30,23 +29,7 @@ TRAIN_ORDER = 1  # purpose of random numbers: the order in which the policy sees
 DECAY = 0.2  # share of the steps, the last ones, over which the learning rate falls to 0
 
 Objective = Callable[..., Tensor]
-Estimator = Callable[..., Estimate]
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
-
-
-@dataclass
-class Training:
-    """What changes while the policy trains: all of it goes into a checkpoint, and out of it on resuming."""
-
-    policy: Policy
-    optimizer: torch.optim.Optimizer
-    anchor: Anchor
-    width: Width
-    advantage: Tensor  # [N], in standard deviations over the held-in rows
-    facts: dict[str, Any]  # what came before the first step: warm start and critic, in numbers
-    beta: Behaviour | None  # what stands for the behaviour policy; kept where values are computed more than once
-    step: int = 0
-    round: int = 0  # how often values were computed for the policy as it was, after the first time
 
 
 def fit(
@@ -175,75 +158,6 @@ def begin(
     )
 
 
-def value(
-    config: TrainConfig,
-    estimator: Estimator,
-    samples: Samples,
-    beta: Behaviour,
-    policy: Policy | None,
-    progress: Progress,
-) -> tuple[Tensor, dict[str, float | None]]:
-    """Advantages in standard deviations, [N], and how far they hold; of `policy`, or of beta's improvement if none."""
-    estimate = estimator(
-        samples,
-        beta,
-        policy,
-        discount=config.discount,
-        improvement_kl=config.improvement_kl,
-        updates=config.critic_steps,
-        seed=config.seed,
-        progress=progress,
-    )
-    return estimate.advantage / estimate.advantage[samples.held_in_rows].std().clamp_min(1e-12), {
-        "explained": estimate.explained,
-        "explained_lower": estimate.explained_lower,
-        "explained_held_in": estimate.explained_held_in,
-    }
-
-
-def round_is_due(config: TrainConfig, now: Training) -> bool:
-    """Whether values are to be computed anew: at a step of which there is a checkpoint, once for each round."""
-    return is_checkpoint(config, now.step) and now.step * config.rounds // config.steps > now.round
-
-
-def revalue(config: TrainConfig, estimator: Estimator, samples: Samples, now: Training, progress: Progress) -> None:
-    """Values and advantages of the policy as it is now: those of an older one mislead more the further it has moved."""
-    assert now.beta is not None
-    now.advantage, now.facts["critic"] = value(config, estimator, samples, now.beta, now.policy, progress)
-    now.round = now.step * config.rounds // config.steps
-
-
-def is_checkpoint(config: TrainConfig, step: int) -> bool:
-    """Whether a checkpoint is due at a report: the first one at or after each `checkpoint_every` updates."""
-    return step % config.report_every == 0 and step % config.checkpoint_every < config.report_every
-
-
-def anchor_target(config: TrainConfig, start_kl: float) -> float:
-    """Nats that the anchor steers to: what a clone fell short by at the start is not the policy's to win back."""
-    return config.kl_target + max(0.0, start_kl) if config.kl_target > 0 and not config.steer_sigma else 0.0
-
-
-@torch.no_grad()
-def judge(config: TrainConfig, now: Training, samples: Samples, run: RunDirectory) -> None:
-    """Keep the trained policy where the held-out episodes bear it out; else go back to the one it started from.
-
-    What was trained stays in trained.safetensors for whoever wants to look.
-    """
-    rows = samples.judged_rows
-    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)])
-    found = certify(log_ratio, now.advantage[rows], samples.episode[rows], now.facts["critic"]["explained_lower"])
-    keep = found.certified or not config.certify
-    now.facts["certificate"] = {**found.to_dict(), "kept": "trained policy" if keep else "starting policy"}
-    if not keep:
-        save_policy(now.policy, run.path / "trained.safetensors")
-        now.policy.load_state_dict(checkpoints.load(run.path / "checkpoints" / "step-00000000").tensors["policy"])
-
-
-def adam(policy: Policy, config: TrainConfig) -> torch.optim.Optimizer:
-    """The policy's optimizer; fused is one pass over the parameters on CPU and GPU alike."""
-    return torch.optim.Adam(policy.parameters(), lr=config.learning_rate, fused=True)
-
-
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, log_ratio: Tensor) -> None:
     """Constant, then falling to 0 over the last DECAY of the steps; less where few samples of the batch count.
 
@@ -266,24 +180,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, ste
         rate *= (ess / config.ess_base).clamp(max=1.0).sqrt().item()
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-@torch.no_grad()
-def held_out_figures(now: Training, samples: Samples) -> dict[str, float]:
-    """Effective sample size, KL and surrogate on the episodes that never train anything.
-
-    ess_fraction is Kish's (sum w)^2 / (n sum w^2) of the raw ratios; kl is E[log beta - log pi] in nats; surrogate is
-    the self-normalised mean of ratio * advantage less the mean advantage, in standard deviations of the advantage.
-    """
-    rows = samples.judged_rows
-    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)]).double()
-    advantage = now.advantage[rows].double()
-    weight = (log_ratio - log_ratio.max()).exp()  # a constant factor changes none of the three
-    return {
-        "ess_fraction": (weight.sum() ** 2 / (len(weight) * (weight**2).sum())).item(),
-        "kl": -log_ratio.mean().item(),
-        "surrogate": ((weight * advantage).sum() / weight.sum() - advantage.mean()).item(),
-    }
 
 
 def report(config: TrainConfig, now: Training, samples: Samples, sums: Tensor) -> dict[str, Any]:
@@ -319,47 +215,3 @@ def log_ratios(now: Training, samples: Samples) -> dict[str, np.ndarray]:
         "held_out": samples.held_out.cpu().numpy(),
         "step": np.asarray(now.step),
     }
-
-
-def save(run: RunDirectory, now: Training) -> None:
-    """Write a checkpoint of everything that changes."""
-    optimizer_tensors, optimizer_groups = checkpoints.optimizer_to_tensors(now.optimizer)
-    beta_tensors, beta = ({}, None) if now.beta is None else checkpoints.behaviour_to_tensors(now.beta)
-    checkpoints.save(
-        run.path,
-        now.step,
-        {
-            "policy": {name: value.detach() for name, value in now.policy.state_dict().items()},
-            "optimizer": optimizer_tensors,
-            "training": {"anchor": now.anchor.state, "width": now.width.state, "advantage": now.advantage},
-            **({"beta": beta_tensors} if beta else {}),
-        },
-        {
-            "policy_spec": now.policy.spec.to_dict(),
-            "optimizer": optimizer_groups,
-            "facts": now.facts,
-            "beta": beta,
-            "round": now.round,
-        },
-    )
-
-
-def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: torch.device) -> Training:
-    """Go on from a checkpoint exactly where it was written."""
-    policy = checkpoints.policy_of(checkpoint).to(device)
-    optimizer = adam(policy, config)
-    checkpoints.load_optimizer(optimizer, checkpoint.tensors["optimizer"])
-    training = {name: value.to(device) for name, value in checkpoint.tensors["training"].items()}
-    beta = checkpoints.behaviour_of(checkpoint)
-    start_kl = checkpoint.state["facts"]["warm_start"]["kl"]
-    return Training(
-        policy=policy,
-        optimizer=optimizer,
-        anchor=Anchor(anchor_target(config, start_kl), training["anchor"]),
-        width=Width.resume(config, start_kl, training["width"]),
-        advantage=training["advantage"],
-        facts=checkpoint.state["facts"],
-        beta=beta if beta is None else beta.to(device),
-        round=checkpoint.state["round"],
-        step=checkpoint.step,
-    )

@@ -1,0 +1,69 @@
+"""What the held-out episodes say of the policy: figures at each report, and at the end which policy is kept."""
+
+import torch
+
+from gipo_cli.config import TrainConfig
+from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.weights import save_policy
+from gipo_cli.runs import RunDirectory
+from gipo_cli.training import checkpoints
+from gipo_cli.training.certificate import LEVEL, Certificate, certify
+from gipo_cli.training.samples import Samples
+from gipo_cli.training.state import Training
+
+
+@torch.no_grad()
+def held_out_figures(now: Training, samples: Samples) -> dict[str, float]:
+    """Effective sample size, KL and surrogate on the episodes that never train anything.
+
+    ess_fraction is Kish's (sum w)^2 / (n sum w^2) of the raw ratios; kl is E[log beta - log pi] in nats; surrogate is
+    the self-normalised mean of ratio * advantage less the mean advantage, in standard deviations of the advantage.
+    """
+    rows = samples.judged_rows
+    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)]).double()
+    advantage = now.advantage[rows].double()
+    weight = (log_ratio - log_ratio.max()).exp()  # a constant factor changes none of the three
+    return {
+        "ess_fraction": (weight.sum() ** 2 / (len(weight) * (weight**2).sum())).item(),
+        "kl": -log_ratio.mean().item(),
+        "surrogate": ((weight * advantage).sum() / weight.sum() - advantage.mean()).item(),
+    }
+
+
+@torch.no_grad()
+def judge(config: TrainConfig, now: Training, samples: Samples, run: RunDirectory) -> None:
+    """Keep the newest policy that the held-out episodes bear out: the last, a checkpoint before it, or the start.
+
+    Each of the n policies looked at has to hold at the level 1 - 0.05 / n, so that to look n times raises no hopes.
+    What was trained stays in trained.safetensors where another policy is kept.
+    """
+    older = sorted((run.path / "checkpoints").glob("step-*"), reverse=True)
+    older = [path for path in older if 0 < int(path.name[5:]) < now.step and checkpoints.is_whole(path)]
+    level = 1 - (1 - LEVEL) / (1 + len(older))
+    found, kept = _certificate(now.policy, now, samples, level), now.step
+    trained = found
+    if not found.certified and config.certify:
+        kept, found = 0, trained
+        for path in older:
+            candidate = checkpoints.policy_of(checkpoints.load(path)).to(samples.device)
+            judged = _certificate(candidate, now, samples, level)
+            if judged.certified:
+                kept, found = int(path.name[5:]), judged
+                break
+        save_policy(now.policy, run.path / "trained.safetensors")
+        place = run.path / "checkpoints" / f"step-{kept:08d}"
+        now.policy.load_state_dict(checkpoints.load(place).tensors["policy"])
+    now.facts["certificate"] = {
+        **found.to_dict(),
+        "level": level,
+        "kept": "trained policy" if kept else "starting policy",
+        "kept_step": kept,
+        "last": trained.to_dict(),
+    }
+
+
+def _certificate(policy: Policy, now: Training, samples: Samples, level: float) -> Certificate:
+    rows = samples.judged_rows
+    log_ratio = torch.cat([samples.log_ratio(policy, chunk) for chunk in rows.split(65536)])
+    explained_lower = now.facts["critic"]["explained_lower"]
+    return certify(log_ratio, now.advantage[rows], samples.episode[rows], explained_lower, level)

@@ -1,0 +1,89 @@
+"""All that changes while a policy trains: into a checkpoint, and out of it on resuming."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gipo_cli.config import TrainConfig
+from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.versions import Behaviour
+from gipo_cli.runs import RunDirectory
+from gipo_cli.training import checkpoints
+from gipo_cli.training.anchor import Anchor
+from gipo_cli.training.width import Width
+
+
+@dataclass
+class Training:
+    """What changes while the policy trains: all of it goes into a checkpoint, and out of it on resuming."""
+
+    policy: Policy
+    optimizer: torch.optim.Optimizer
+    anchor: Anchor
+    width: Width
+    advantage: Tensor  # [N], in standard deviations over the held-in rows
+    facts: dict[str, Any]  # what came before the first step: warm start and critic, in numbers
+    beta: Behaviour | None  # what stands for the behaviour policy; kept where values are computed more than once
+    step: int = 0
+    round: int = 0  # how often values were computed for the policy as it was, after the first time
+
+
+def anchor_target(config: TrainConfig, start_kl: float) -> float:
+    """Nats that the anchor steers to: what a clone fell short by at the start is not the policy's to win back."""
+    return config.kl_target + max(0.0, start_kl) if config.kl_target > 0 and not config.steer_sigma else 0.0
+
+
+def adam(policy: Policy, config: TrainConfig) -> torch.optim.Optimizer:
+    """The policy's optimizer; fused is one pass over the parameters on CPU and GPU alike."""
+    return torch.optim.Adam(policy.parameters(), lr=config.learning_rate, fused=True)
+
+
+def is_checkpoint(config: TrainConfig, step: int) -> bool:
+    """Whether a checkpoint is due at a report: the first one at or after each `checkpoint_every` updates."""
+    return step % config.report_every == 0 and step % config.checkpoint_every < config.report_every
+
+
+def save(run: RunDirectory, now: Training) -> None:
+    """Write a checkpoint of everything that changes."""
+    optimizer_tensors, optimizer_groups = checkpoints.optimizer_to_tensors(now.optimizer)
+    beta_tensors, beta = ({}, None) if now.beta is None else checkpoints.behaviour_to_tensors(now.beta)
+    checkpoints.save(
+        run.path,
+        now.step,
+        {
+            "policy": {name: value.detach() for name, value in now.policy.state_dict().items()},
+            "optimizer": optimizer_tensors,
+            "training": {"anchor": now.anchor.state, "width": now.width.state, "advantage": now.advantage},
+            **({"beta": beta_tensors} if beta else {}),
+        },
+        {
+            "policy_spec": now.policy.spec.to_dict(),
+            "optimizer": optimizer_groups,
+            "facts": now.facts,
+            "beta": beta,
+            "round": now.round,
+        },
+    )
+
+
+def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: torch.device) -> Training:
+    """Go on from a checkpoint exactly where it was written."""
+    policy = checkpoints.policy_of(checkpoint).to(device)
+    optimizer = adam(policy, config)
+    checkpoints.load_optimizer(optimizer, checkpoint.tensors["optimizer"])
+    training = {name: value.to(device) for name, value in checkpoint.tensors["training"].items()}
+    beta = checkpoints.behaviour_of(checkpoint)
+    start_kl = checkpoint.state["facts"]["warm_start"]["kl"]
+    return Training(
+        policy=policy,
+        optimizer=optimizer,
+        anchor=Anchor(anchor_target(config, start_kl), training["anchor"]),
+        width=Width.resume(config, start_kl, training["width"]),
+        advantage=training["advantage"],
+        facts=checkpoint.state["facts"],
+        beta=beta if beta is None else beta.to(device),
+        round=checkpoint.state["round"],
+        step=checkpoint.step,
+    )
