@@ -88,6 +88,7 @@ OBJECTIVES = Registry(
         "topr": "gipo_cli.objectives.topr:topr",
         "m2po": "gipo_cli.objectives.m2po:m2po",
         "kl-penalty": "gipo_cli.objectives.kl_penalty:kl_penalty",
+        "trpo": "gipo_cli.objectives.trpo:trpo",
         "no-clip": "gipo_cli.objectives.no_clip:no_clip",
         "awr": "gipo_cli.objectives.awr:awr",
         "bc": "gipo_cli.objectives.behaviour_cloning:behaviour_cloning",

@@ -12,7 +12,8 @@ def trait(name: str) -> Callable[[Objective], Objective]:
 
     Args:
         name: `imitates`, its weight multiplies grad log pi alone and not the advantage; `of_batch`, a sample's weight
-            depends on the batch around it; `penalises`, part of its loss holds whatever the advantage is.
+            depends on the batch around it; `penalises`, part of its loss holds whatever the advantage is; `natural`,
+            it wants the natural gradient's step in place of Adam's, and has a `radius` for it.
     """
 
     def mark(objective: Objective) -> Objective:

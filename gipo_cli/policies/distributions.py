@@ -67,3 +67,28 @@ def categorical_log_prob(logits: Tensor, action: Tensor) -> Tensor:
         Log probability, [...]; never positive.
     """
     return F.log_softmax(logits, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
+def gaussian_kl(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
+    """KL(N || other) of diagonal Gaussians; squashing both with one function does not change it.
+
+        sum(log other_std - log std + (std^2 + (mean - other_mean)^2) / (2 other_std^2) - 1 / 2)
+
+    Args:
+        mean: [..., A]; so are all.
+        log_std: natural log of the standard deviation.
+        other_mean: of the second.
+        other_log_std: of the second.
+
+    Returns:
+        [...], in nats.
+    """
+    log_scale = log_std - other_log_std
+    apart = (mean - other_mean) * torch.exp(-other_log_std)
+    return (0.5 * (torch.exp(2 * log_scale) + apart**2 - 1) - log_scale).sum(-1)
+
+
+def categorical_kl(logits: Tensor, other_logits: Tensor) -> Tensor:
+    """KL(p || other), [...], in nats, of unnormalised log probabilities, [..., K]."""
+    log_p, log_q = F.log_softmax(logits, -1), F.log_softmax(other_logits, -1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)

@@ -138,6 +138,15 @@ class Policy(nn.Module):
             pre_squash = distributions.pre_squash(action)
         return distributions.tanh_gaussian_log_prob(mean, log_std, pre_squash)
 
+    def parameters_at(self, observation: Tensor) -> tuple[Tensor, ...]:
+        """Of the distribution over actions: mean and log standard deviation, or the logits alone."""
+        return (self.logits(observation),) if self.is_discrete else self.mean_and_log_std(observation)
+
+    def divergence(self, first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
+        """KL(first || second) of two distributions of this kind, [B], in nats; arguments as of `parameters_at`."""
+        kl = distributions.categorical_kl if self.is_discrete else distributions.gaussian_kl
+        return kl(*first, *second)
+
     @torch.no_grad()
     def sample(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """An action of each row, its log probability, and the pre-squash action of a squashed policy (else none).

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from torch import Tensor
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError, InterruptedRun
+from gipo_cli.objectives.traits import has_trait
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.anchor import Anchor
 from gipo_cli.training.judgement import held_out_figures, judge
+from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
 from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
 from gipo_cli.training.samples import Samples, to_samples
@@ -68,20 +71,19 @@ def fit(
                 if round_is_due(config, now):
                     revalue(config, estimator, samples, now, stoppable(progress, stop, run))
                 rows = order.batch(now.step)
-                log_prob = samples.log_prob(now.policy, rows)
-                log_ratio = log_prob - samples.behaviour_log_prob[rows]
-                loss = objective(log_ratio, now.advantage[rows], **settings).mean()
-                home = samples.home[rows]
-                at_home = home.sum().clamp_min(1)
-                kl = -(log_ratio.detach() * home).sum() / at_home
-                now.anchor.steer(kl)
+                batch = Batch(objective, settings, now.advantage, samples, rows)
+                loss, kl, log_ratio = batch.losses(now.policy)
+                now.anchor.steer(kl.detach())
                 set_learning_rate(now.optimizer, config, now.step, log_ratio.detach())
-                now.optimizer.zero_grad()
-                (loss - now.anchor.coefficient * (log_prob * home).sum() / at_home).backward()
-                torch.nn.utils.clip_grad_norm_(now.policy.parameters(), config.max_gradient_norm)
-                now.optimizer.step()
+                if has_trait(objective, "natural"):
+                    climb(now, batch, settings["radius"])
+                else:
+                    now.optimizer.zero_grad()
+                    (loss + now.anchor.coefficient * kl).backward()
+                    torch.nn.utils.clip_grad_norm_(now.policy.parameters(), config.max_gradient_norm)
+                    now.optimizer.step()
                 now.step += 1
-                sums += torch.stack([loss.detach(), kl])
+                sums += torch.stack([loss.detach(), kl.detach()])
                 advance(1)
 
                 # Checkpoints fall on reports, so a resumed run begins its sums where this one did.
@@ -109,6 +111,33 @@ def fit(
                 stop.exit_code,
             )
     return now
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of the log, and what the objective makes of them."""
+
+    objective: Objective
+    settings: dict[str, float]
+    advantage: Tensor  # [N], of the whole log
+    samples: Samples
+    rows: Tensor  # int64
+
+    def losses(self, policy: Policy) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean loss, KL(beta || pi) at home in nats, both scalars with a gradient, and the log ratios, [B]."""
+        log_ratio = self.samples.log_ratio(policy, self.rows)
+        loss = self.objective(log_ratio, self.advantage[self.rows], **self.settings).mean()
+        return loss, self.samples.kl_at_home(log_ratio, self.rows), log_ratio
+
+
+def climb(now: Training, batch: Batch, radius: float) -> None:
+    """One step of the natural gradient in place of Adam's, of the same loss with the same anchor."""
+
+    def penalised() -> Tensor:
+        loss, kl, _ = batch.losses(now.policy)
+        return loss + now.anchor.coefficient * kl
+
+    natural_step(now.policy, penalised, batch.samples.observation[batch.rows], radius)
 
 
 def stoppable(progress: Progress, stop: Stop, run: RunDirectory) -> Progress:

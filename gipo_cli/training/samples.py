@@ -67,6 +67,11 @@ class Samples:
         """Log pi(a|s) - log beta(a|s) of some rows, [B]; carries the policy's gradient."""
         return self.log_prob(policy, rows) - self.behaviour_log_prob[rows]
 
+    def kl_at_home(self, log_ratio: Tensor, rows: Tensor) -> Tensor:
+        """E[log beta - log pi] over those of the rows that are home; 0 where none is. Carries the gradient."""
+        home = self.home[rows]
+        return -(log_ratio * home).sum() / home.sum().clamp_min(1)
+
     def log_prob(self, policy: Behaviour, rows: Tensor) -> Tensor:
         """Log pi(a|s) of some rows, [B]."""
         pre_squash = None if self.pre_squash is None else self.pre_squash[rows]
