@@ -49,6 +49,8 @@ class TrainConfig:
     learning_rate: float = 1e-4
     ess_base: float = 0.0  # share of a batch that has to count for the full learning rate; 0 takes it always
     max_gradient_norm: float = 1.0
+    ratios: str = "joint"  # or per-dimension: an importance ratio for each dimension of the action, as GIPO's authors
+
     kl_target: float = 0.5  # nats of KL(beta || pi) that the anchor steers to; 0 switches the anchor off
     steer_sigma: str = ""  # kl or ess: sigma is steered to kl_target or ess_target in place of the anchor
     ess_target: float = 0.5  # effective share of the held-out steps that steer_sigma=ess goes for
@@ -87,6 +89,8 @@ class TrainConfig:
         _require("ess_target", self.ess_target, lambda value: 0 < value < 1, "between 0 and 1")
         if self.steer_sigma not in ("", "kl", "ess"):
             raise unknown_name("figure to steer sigma by", self.steer_sigma, ("kl", "ess"))
+        if self.ratios not in ("joint", "per-dimension"):
+            raise unknown_name("kind of ratios", self.ratios, ("joint", "per-dimension"))
         if self.activation not in ("relu", "tanh"):
             raise unknown_name("activation", self.activation, ("relu", "tanh"))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gipo_cli.runs import RunDirectory
 
 COLUMNS = {"log_ratio": "f", "advantage": "f", "episode": "iu", "held_out": "b"}  # name -> kinds of numpy dtype
+PARTS = "log_ratio_parts"  # [N, A], there where the ratios are per dimension
 LARGEST = 2**33  # bytes; 300 million steps, and an archive that claims more is not one of ours
 
 
@@ -94,6 +95,9 @@ def _read(place: "RunDirectory") -> "dict[str, np.ndarray]":
     if size == 0:
         raise RunError(f"{path} holds no transitions.", again)
     _refuse_non_finite(columns, path, again)
+    parts = columns.get(PARTS)
+    if parts is not None and not (parts.dtype.kind == "f" and parts.ndim == 2 and len(parts) == size):
+        raise RunError(f"{PARTS} in {path} has the shape {list(parts.shape)}; expected [{size}, dimensions].", again)
     return columns
 
 
@@ -112,7 +116,7 @@ def _load(path: Path, again: str) -> "dict[str, np.ndarray]":
             missing = [name for name in COLUMNS if name not in archive.files]
             if missing:
                 raise RunError(f"{path} has no array '{missing[0]}'.", again)
-            return {name: np.asarray(archive[name]) for name in COLUMNS}
+            return {name: np.asarray(archive[name]) for name in (*COLUMNS, PARTS) if name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         # numpy's own messages advise to switch pickles on; that is the last thing to do.
         why = "it holds pickled objects, which are never read" if "pickle" in str(error).lower() else "it is damaged"
@@ -122,8 +126,8 @@ def _load(path: Path, again: str) -> "dict[str, np.ndarray]":
 def _refuse_non_finite(columns: "dict[str, np.ndarray]", path: Path, again: str) -> None:
     import numpy as np
 
-    for name in ("log_ratio", "advantage"):
-        bad = np.flatnonzero(~np.isfinite(columns[name]))
+    for name in ("log_ratio", "advantage", *([PARTS] if PARTS in columns else [])):
+        bad = np.flatnonzero((~np.isfinite(columns[name])).reshape(len(columns[name]), -1).any(-1))
         if bad.size:
             value = columns[name][bad[0]]
             raise RunError(f"{name} in {path} is {value} at row {bad[0]} ({bad.size} such rows).", again)
@@ -139,9 +143,13 @@ def _weigh(columns: "dict[str, np.ndarray]", name: str, settings: dict[str, floa
 
     torch.set_num_threads(1)
     log_ratio, advantage = (columns[key].astype(np.float64) for key in ("log_ratio", "advantage"))
+    # With a ratio for each dimension a sample has that many weights; what it teaches is their mean.
+    ratios = columns.get(PARTS, log_ratio[:, None]).astype(np.float64)
+    repeated = np.repeat(advantage, ratios.shape[1])
     weight = effective_weight(
-        OBJECTIVES.load(name), torch.from_numpy(log_ratio), torch.from_numpy(advantage), **settings
+        OBJECTIVES.load(name), torch.from_numpy(ratios.ravel()), torch.from_numpy(repeated), **settings
     )
+    weight = weight.reshape(ratios.shape).mean(-1)
     if not torch.isfinite(weight).all():
         raise RunError(f"the objective '{name}' gives some samples of the run a weight beyond float64.")
     return Weights(log_ratio, advantage, columns["episode"].astype(np.int64), columns["held_out"], weight.numpy())

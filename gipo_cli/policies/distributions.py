@@ -26,8 +26,13 @@ def gaussian_log_prob(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
     Returns:
         Joint log density, [...], in nats; it may be positive.
     """
+    return gaussian_log_prob_parts(mean, log_std, action).sum(-1)
+
+
+def gaussian_log_prob_parts(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
+    """Log density of each dimension by itself, [..., A]; `gaussian_log_prob` is their sum."""
     standardised = (action - mean) * torch.exp(-log_std)
-    return -(0.5 * standardised**2 + log_std + HALF_LOG_TWO_PI).sum(-1)
+    return -(0.5 * standardised**2 + log_std + HALF_LOG_TWO_PI)
 
 
 def tanh_gaussian_log_prob(mean: Tensor, log_std: Tensor, pre_squash: Tensor) -> Tensor:
@@ -47,8 +52,17 @@ def tanh_gaussian_log_prob(mean: Tensor, log_std: Tensor, pre_squash: Tensor) ->
 
     Source: Haarnoja et al. 2018, arXiv:1812.05905, appendix C; the stable form is rlkit's `TanhNormal`.
     """
-    log_jacobian = 2 * (math.log(2) - pre_squash - F.softplus(-2 * pre_squash))
-    return gaussian_log_prob(mean, log_std, pre_squash) - log_jacobian.sum(-1)
+    return gaussian_log_prob(mean, log_std, pre_squash) - _log_jacobian(pre_squash).sum(-1)
+
+
+def tanh_gaussian_log_prob_parts(mean: Tensor, log_std: Tensor, pre_squash: Tensor) -> Tensor:
+    """Log density of each dimension by itself, [..., A]; `tanh_gaussian_log_prob` is their sum."""
+    return gaussian_log_prob_parts(mean, log_std, pre_squash) - _log_jacobian(pre_squash)
+
+
+def _log_jacobian(pre_squash: Tensor) -> Tensor:
+    """log(1 - tanh(u)^2), stable however large u is."""
+    return 2 * (math.log(2) - pre_squash - F.softplus(-2 * pre_squash))
 
 
 def pre_squash(action: Tensor) -> Tensor:

@@ -138,6 +138,15 @@ class Policy(nn.Module):
             pre_squash = distributions.pre_squash(action)
         return distributions.tanh_gaussian_log_prob(mean, log_std, pre_squash)
 
+    def log_prob_parts(self, observation: Tensor, action: Tensor, pre_squash: Tensor | None = None) -> Tensor:
+        """Natural log of the density of each dimension of a continuous action, [B, A]; arguments as of `log_prob`."""
+        mean, log_std = self.mean_and_log_std(observation)
+        if self.spec.distribution == "gaussian":
+            return distributions.gaussian_log_prob_parts(mean, log_std, action)
+        if pre_squash is None:
+            pre_squash = distributions.pre_squash(action)
+        return distributions.tanh_gaussian_log_prob_parts(mean, log_std, pre_squash)
+
     def parameters_at(self, observation: Tensor) -> tuple[Tensor, ...]:
         """Of the distribution over actions: mean and log standard deviation, or the logits alone."""
         return (self.logits(observation),) if self.is_discrete else self.mean_and_log_std(observation)

@@ -18,6 +18,7 @@ from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.anchor import Anchor
+from gipo_cli.training.dimensions import by_dimension
 from gipo_cli.training.judgement import held_out_figures, judge
 from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
@@ -51,6 +52,8 @@ def fit(
         InterruptedRun: a signal came; a checkpoint was saved.
     """
     samples = to_samples(log, config.held_out_fraction, config.seed, device)
+    if config.ratios == "per-dimension":
+        samples = by_dimension(samples, log)
     with stop_requested() as stop:
         newest = checkpoints.load_latest(run.path)
         if newest is None:
@@ -125,8 +128,14 @@ class Batch:
 
     def losses(self, policy: Policy) -> tuple[Tensor, Tensor, Tensor]:
         """Mean loss, KL(beta || pi) at home in nats, both scalars with a gradient, and the log ratios, [B]."""
-        log_ratio = self.samples.log_ratio(policy, self.rows)
-        loss = self.objective(log_ratio, self.advantage[self.rows], **self.settings).mean()
+        advantage = self.advantage[self.rows]
+        if self.samples.behaviour_log_prob_parts is None:
+            log_ratio = self.samples.log_ratio(policy, self.rows)
+            loss = self.objective(log_ratio, advantage, **self.settings).mean()
+        else:
+            parts = self.samples.log_ratio_parts(policy, self.rows)
+            log_ratio = parts.sum(-1)
+            loss = self.objective(parts.flatten(), advantage.repeat_interleave(parts.shape[-1]), **self.settings).mean()
         return loss, self.samples.kl_at_home(log_ratio, self.rows), log_ratio
 
 
@@ -236,11 +245,17 @@ def report(config: TrainConfig, now: Training, samples: Samples, sums: Tensor) -
 def log_ratios(now: Training, samples: Samples) -> dict[str, np.ndarray]:
     """What `gipo inspect-weights` reads: one number a logged row, and the step they belong to."""
     rows = torch.arange(len(samples.reward), device=samples.device)
-    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)])
+    chunks = rows.split(65536)
+    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in chunks])
+    parts = {}
+    if samples.behaviour_log_prob_parts is not None:
+        found = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in chunks])
+        parts = {"log_ratio_parts": found.cpu().numpy()}
     return {
         "log_ratio": log_ratio.cpu().numpy(),
         "advantage": now.advantage.cpu().numpy(),
         "episode": samples.episode.cpu().numpy(),
         "held_out": samples.held_out.cpu().numpy(),
         "step": np.asarray(now.step),
+        **parts,
     }

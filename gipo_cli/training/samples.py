@@ -10,6 +10,7 @@ from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError
 from gipo_cli.policies.distributions import pre_squash as invert_tanh
+from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 
 MOST_VERSIONS = 32  # told apart; a log that names more is cut into so many stretches of neighbouring versions
@@ -33,6 +34,7 @@ class Samples:
     held_out: Tensor  # [N] bool
     held_in_rows: Tensor  # int64
     held_out_rows: Tensor  # int64
+    behaviour_log_prob_parts: Tensor | None = None  # [N, A], of each dimension of the action, where ratios are those
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +73,16 @@ class Samples:
         """E[log beta - log pi] over those of the rows that are home; 0 where none is. Carries the gradient."""
         home = self.home[rows]
         return -(log_ratio * home).sum() / home.sum().clamp_min(1)
+
+    def log_ratio_parts(self, policy: Policy, rows: Tensor) -> Tensor:
+        """Log ratio of each dimension of the action, [B, A], whose sum is `log_ratio`; carries the gradient."""
+        assert self.behaviour_log_prob_parts is not None
+        return self.log_prob_parts(policy, rows) - self.behaviour_log_prob_parts[rows]
+
+    def log_prob_parts(self, policy: Policy, rows: Tensor) -> Tensor:
+        """Log pi of each dimension of the action of some rows, [B, A]."""
+        pre_squash = None if self.pre_squash is None else self.pre_squash[rows]
+        return policy.log_prob_parts(self.observation[rows], self.action[rows], pre_squash)
 
     def log_prob(self, policy: Behaviour, rows: Tensor) -> Tensor:
         """Log pi(a|s) of some rows, [B]."""

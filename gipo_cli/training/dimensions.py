@@ -1,0 +1,33 @@
+"""Importance ratios per dimension of the action, as GIPO's authors take them, in place of the joint one."""
+
+from dataclasses import replace
+
+import torch
+
+from gipo_cli.data.trajectories import Trajectories
+from gipo_cli.errors import SettingError
+from gipo_cli.policies.weights import policy_from_weights
+from gipo_cli.training.samples import Samples
+
+
+@torch.no_grad()
+def by_dimension(samples: Samples, log: Trajectories) -> Samples:
+    """The samples with log beta of every dimension of the action, whose sum is the recorded one.
+
+    A diagonal Gaussian draws its dimensions one by one, so each has a ratio of its own, and the log ratio of the action
+    is their sum. A sigma for d ratios of one dimension each is wider than the same sigma for their product.
+
+    Raises:
+        SettingError: the action has no dimensions, or the log does not carry the policy that they are computed from.
+    """
+    if log.action_space.is_discrete:
+        raise SettingError(f"ratios=per-dimension: the actions of {log.name} are choices, which have no dimensions.")
+    if log.behaviour_weights is None:
+        raise SettingError(
+            f"ratios=per-dimension: {log.name} does not carry the policy that acted, and its log-probs are joint.",
+            "Give it with --behaviour POLICY, or leave the ratios joint.",
+        )
+    beta = policy_from_weights(log.behaviour_weights, f"the behaviour policy in {log.name}").to(samples.device)
+    rows = torch.arange(len(samples.reward), device=samples.device)
+    parts = torch.cat([samples.log_prob_parts(beta, chunk) for chunk in rows.split(65536)])
+    return replace(samples, behaviour_log_prob_parts=parts)
