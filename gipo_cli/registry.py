@@ -37,6 +37,7 @@ COMMANDS = Registry(
         "inspect-weights": "gipo_cli.commands.inspect_weights:inspect_weights",
         "evaluate": "gipo_cli.commands.evaluate:evaluate",
         "objectives": "gipo_cli.commands.objectives:objectives",
+        "advantages": "gipo_cli.commands.advantages:advantages",
         "datasets list": "gipo_cli.commands.datasets_list:datasets_list",
         "datasets check": "gipo_cli.commands.datasets_check:datasets_check",
         "datasets info": "gipo_cli.commands.datasets_info:datasets_info",

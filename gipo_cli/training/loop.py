@@ -150,11 +150,13 @@ def begin(
     estimate = estimator(
         samples,
         start.beta,
+        start.policy,
         discount=config.discount,
         improvement_kl=config.improvement_kl,
         updates=config.critic_steps,
         seed=config.seed,
         progress=progress,
+        **config.advantage_settings,
     )
     return Training(
         policy=start.policy,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gipo_cli.advantages.path_consistency import _Critic, discounted_returns, estimate
+from gipo_cli.advantages.path_consistency import _Critic, estimate
+from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.data.trajectories import ActionSpace, Trajectories
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.training.samples import to_samples
@@ -82,7 +83,7 @@ def samples():
 
 def fit(samples, updates, seed=0):
     return estimate(
-        samples, coin(), discount=DISCOUNT, improvement_kl=0.0, updates=updates, seed=seed, progress=silent
+        samples, coin(), coin(), discount=DISCOUNT, improvement_kl=0.0, updates=updates, seed=seed, progress=silent
     )  # fmt: skip
 
 
