@@ -37,6 +37,7 @@ class TrainConfig:
     held_out_fraction: float = 0.1  # share of the episodes that never trains anything
 
     advantage: str = "path-consistency"  # the estimator, a name of registry.ADVANTAGES
+    advantage_settings: dict[str, float] = field(default_factory=dict)  # of the estimator, likewise
     discount: float = 0.997  # gamma; a fall 300 steps ahead still counts
     critic_steps: int = 4000  # updates of the value function and the advantages
     improvement_kl: float = 0.5  # nats from beta to the improved policy that values look ahead to; 0 values beta

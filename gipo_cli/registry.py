@@ -38,6 +38,7 @@ COMMANDS = Registry(
         "evaluate": "gipo_cli.commands.evaluate:evaluate",
         "compare": "gipo_cli.commands.compare:compare",
         "objectives": "gipo_cli.commands.objectives:objectives",
+        "advantages": "gipo_cli.commands.advantages:advantages",
         "datasets list": "gipo_cli.commands.datasets_list:datasets_list",
         "datasets check": "gipo_cli.commands.datasets_check:datasets_check",
         "datasets info": "gipo_cli.commands.datasets_info:datasets_info",

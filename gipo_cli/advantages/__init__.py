@@ -1,14 +1,27 @@
 """One file per estimator of how much better a logged action was than the behaviour policy's usual one.
 
-    f(samples, beta, *, discount, improvement_kl, updates, seed, progress) -> Estimate
+    f(samples, beta, policy, *, discount, improvement_kl, updates, seed, progress, setting: float = default) -> Estimate
 
-An estimator is centred under the behaviour policy, E over a ~ beta is 0 in every state, and scores itself on episodes
-that it never saw.
+`policy` is what is being trained, as it is now; none before its first update, while it is beta. The keyword-only
+arguments with a default are the estimator's settings: `gipo train --advantage NAME --set setting=value`. What one has
+no use for, it takes and leaves alone.
+
+What they share, each in the file that knows it: backward recursions over episodes (traces), networks side by side
+(networks), regression that stops in time (regression), V (value), what is left of noisy advantages when they are
+written as a function of state and action (smoothing), exact centring (centring), the score (explained). Estimators do
+not import each other.
+
+An estimator is centred under the behaviour policy, E over a ~ beta is 0 in every state, or says in its docstring what
+is left; it scores itself on episodes that it never saw.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from torch import Tensor
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,15 @@
 
 import copy
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gipo_cli.advantages import Estimate
+from gipo_cli.advantages import Estimate, Progress
 from gipo_cli.advantages.centring import Centring, centring, target_of
-from gipo_cli.diagnostics.bootstrap import lower_bound
-from gipo_cli.errors import DivergedError
+from gipo_cli.advantages.explained import path_returns, scored, squared_gaps
+from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
 from gipo_cli.training.order import generator
@@ -99,37 +96,23 @@ class _Critic:
         return advantage * self.unit
 
     def path_returns(self, rows: Tensor, advantage: Tensor) -> Tensor:
-        """sum_k gamma^k (r_k - A_k) + gamma^n V(s_n) from every row of segments [S, T] to the segment's end, [S, T].
+        """sum_k gamma^k (r_k - A_k) + gamma^n V(s_n) from every row of segments [S, T], V that of the slow copy."""
+        return path_returns(self.samples, rows, advantage, self.discount, self._value_after)
 
-        A path that ends with its episode stops there; V is added at the end of a path unless it terminated.
-        """
-        samples = self.samples
-        length = rows.shape[1]
-        ends = samples.episode_end[rows].clone()
-        ends[:, -1] = True
-        with torch.no_grad():
-            rest = torch.zeros_like(samples.reward[rows])
-            open_end = ends & ~samples.terminated[rows]
-            rest[open_end] = self.value(self.slow_value, self.next_features[rows[open_end]])
-        step = torch.arange(length, device=rows.device)
-        ahead = step[None, :] - step[:, None]
-        discounts = self.discount ** ahead.clamp_min(0) * (ahead >= 0)
-        episode = samples.episode[rows]
-        same_episode = episode[:, :, None] == episode[:, None, :]
-        amounts = samples.reward[rows] - advantage + self.discount * rest
-        return ((discounts * same_episode) * amounts[:, None, :]).sum(-1)
+    def _value_after(self, rows: Tensor) -> Tensor:
+        return self.value(self.slow_value, self.next_features[rows])
 
 
 def estimate(
     samples: Samples,
     beta: Behaviour,
-    policy: Policy | None = None,
+    policy: Policy | None,
     *,
     discount: float,
     improvement_kl: float,
     updates: int,
     seed: int,
-    progress: Callable[[str, int], AbstractContextManager[Callable[..., None]]],
+    progress: Progress,
 ) -> Estimate:
     """Fit A and V so that every logged path adds up, and return A of the logged actions, centred under beta.
 
@@ -226,56 +209,10 @@ def _score(critic: _Critic) -> Estimate:
     every_row = torch.arange(len(samples.reward), device=samples.device)
     heads = torch.cat([critic.head_network(critic.features[rows]) for rows in every_row.split(65536)])
     advantage = critic.centring.advantage(heads, every_row) * critic.unit
-    if not torch.isfinite(advantage).all():
-        raise DivergedError(
-            "the advantages did not stay finite.",
-            "Look at the rewards with `gipo datasets info`, or lower the horizon: --set discount=0.99.",
-        )
-    squares = _squared_gaps(critic)
-    held_in = np.ones(len(squares), bool)
-    held_in[samples.episode[samples.held_out_rows].cpu().numpy()] = False
-    held_out = squares[~held_in]
-    return Estimate(
-        advantage=advantage,
-        explained=float(_explained(held_out.sum(0))),
-        explained_held_in=float(_explained(squares[held_in].sum(0))),
-        explained_lower=lower_bound(held_out, _explained),
+    squares = squared_gaps(
+        samples,
+        lambda rows: critic.value(critic.value_network, critic.features[rows]),
+        critic.improved_advantage,
+        critic.path_returns,
     )
-
-
-def _explained(squares: np.ndarray) -> np.ndarray:
-    """1 - (squared gaps with A) / (squared gaps without), of totals [..., 2]; below 0 where A makes them larger."""
-    return 1 - squares[..., 0] / np.maximum(squares[..., 1], 1e-12)
-
-
-def _squared_gaps(critic: _Critic) -> np.ndarray:
-    """What path returns miss V by, squared and summed over the rows of each episode, with A and without, [E, 2]."""
-    samples = critic.samples
-    length = min(SEGMENT_STEPS, len(samples.reward))
-    first = torch.arange(0, len(samples.reward) - length + 1, length, device=samples.device)
-    sums = torch.zeros(int(samples.episode.max()) + 1, 2, dtype=torch.float64, device=samples.device)
-    for chunk in first.split(1024):
-        rows = chunk[:, None] + torch.arange(length, device=samples.device)
-        value = critic.value(critic.value_network, critic.features[rows])
-        advantage = critic.improved_advantage(rows)
-        paths = [critic.path_returns(rows, what) for what in (advantage, torch.zeros_like(advantage))]
-        squares = torch.stack([(path - value).square() for path in paths], -1).double()
-        sums.index_add_(0, samples.episode[rows].flatten(), squares.flatten(0, 1))
-    return sums.cpu().numpy()
-
-
-def discounted_returns(samples: Samples, discount: float) -> Tensor:
-    """sum_k gamma^k r_k to the end of each row's episode, [N].
-
-    An episode that was cut goes on as if the mean reward of the log were paid for ever: right for no state, but of
-    the right size to begin with.
-    """
-    reward = samples.reward.double().cpu().numpy()
-    last = samples.episode_end.cpu().numpy()
-    terminated = samples.terminated.cpu().numpy()
-    rest = reward.mean() / (1 - discount)
-    returns = reward.copy()
-    for step in range(len(reward) - 1, -1, -1):
-        following = (0.0 if terminated[step] else rest) if last[step] else returns[step + 1]
-        returns[step] += discount * following
-    return torch.as_tensor(returns, dtype=torch.float32, device=samples.device)
+    return scored(samples, advantage, squares)

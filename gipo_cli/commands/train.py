@@ -49,6 +49,9 @@ def train(
         str | None,
         typer.Option(metavar="X|auto", help="Short for --set sigma=X; auto: steered to --kl-target. (default: 1.0)"),
     ] = None,
+    advantage: Annotated[
+        str | None, typer.Option(help=f"See `gipo advantages`. (default: {DEFAULTS['advantage']})")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help=f"Updates of the policy. (default: {DEFAULTS['steps']})")] = None,
     kl_target: Annotated[
         float | None,
@@ -70,7 +73,7 @@ def train(
     accept: Accept = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the objective or of config.toml."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the objective, the advantage or config.toml."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Read settings from a TOML file; flags win over it.", show_default=False)
@@ -86,8 +89,8 @@ def train(
 ) -> None:
     """Train a policy on a log alone, and say how far it can be trusted."""
     flags = {
-        "dataset": dataset, "objective": objective, "steps": steps, "kl_target": kl_target, "seed": seed,
-        "device": device, "init": init, "log_prob_key": log_prob_key or None,
+        "dataset": dataset, "objective": objective, "advantage": advantage, "steps": steps, "kl_target": kl_target,
+        "seed": seed, "device": device, "init": init, "log_prob_key": log_prob_key or None,
         "log_prob_convention": log_prob_convention or None, "mapping": _absolute(mapping),
         "repair": split_names(repair) or None, "behaviour": _absolute(behaviour),
         "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
@@ -152,25 +155,31 @@ def train(
 
 
 def _settle(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> TrainConfig:
-    """File, then flags, then --set; the objective's settings are checked and filled in."""
-    from gipo_cli.objectives.settings import resolve, settings_of
-    from gipo_cli.registry import OBJECTIVES
+    """File, then flags, then --set; the settings of objective and estimator are checked and filled in."""
+    from gipo_cli import settings
+    from gipo_cli.objectives.settings import resolve
+    from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.training.width import require_width
 
     values = _read_toml(config) if config else {}
     values.update(flags)
-    objective = values.get("objective", DEFAULTS["objective"])
-    function = OBJECTIVES.load(objective)
-    given = values.pop("settings", {}) | {}
+    objective, advantage = (values.get(name, DEFAULTS[name]) for name in ("objective", "advantage"))
+    function, estimator = OBJECTIVES.load(objective), ADVANTAGES.load(advantage)
+    given, given_advantage = (dict(values.pop(name, {})) for name in ("settings", "advantage_settings"))
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise SettingError(f"--set {assignment!r} has no value.", "Write --set NAME=VALUE, as in --set sigma=0.5.")
-        if name in DEFAULTS and name not in settings_of(function):
+        if name in settings.settings_of(function):
+            given[name] = value
+        elif name in settings.settings_of(estimator):
+            given_advantage[name] = value
+        elif name in DEFAULTS:
             values[name] = _toml_value(value)
         else:
             given[name] = value
     values["settings"] = resolve(objective, function, given)
+    values["advantage_settings"] = settings.resolve(ADVANTAGES.kind, advantage, estimator, given_advantage)
     source = str(config) if config else "gipo train"
     settled = from_values(values, source)
     require_width(settled)
@@ -248,6 +257,8 @@ def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
         "warnings": [asdict(finding) for finding in opened.findings],
         "objective": config.objective,
         "settings": config.settings,
+        "advantage": config.advantage,
+        "advantage_settings": config.advantage_settings,
         "seed": config.seed,
         "versions": {"gipo": __version__, "python": platform.python_version()} | {p: version(p) for p in packages},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -273,6 +284,8 @@ def _summary(
         "dataset": {name: dataset[name] for name in DATASET_KEYS},
         "objective": config.objective,
         "settings": settings,
+        "advantage": config.advantage,
+        "advantage_settings": config.advantage_settings,
         "steps": final["step"],
         "seconds": round(seconds, 1),
         **facts,
@@ -297,8 +310,8 @@ def _show_plan(config: TrainConfig, log: "Trajectories", place: Path, device: st
         terminal.json_document(plan)
         return
     terminal.line(f"Would train on {log.name} ({log.transitions:,} steps, {log.episodes:,} episodes) into {place}.")
-    settings = {**config.to_dict(), **config.settings}
-    del settings["settings"]
+    settings = {**config.to_dict(), **config.settings, **config.advantage_settings}
+    del settings["settings"], settings["advantage_settings"]
     terminal.table("", ["setting", "value"], [[name, str(value)] for name, value in settings.items()])
 
 
@@ -306,13 +319,17 @@ def _print_summary(summary: dict[str, Any]) -> None:
     from gipo_cli.rendering import terminal
 
     dataset, held_out, start = summary["dataset"], summary["held_out"], summary["warm_start"]
-    settings = ", ".join(f"{name} {value:g}" for name, value in summary["settings"].items())
+    settings, of_advantage = (
+        ", ".join(f"{name} {value:g}" for name, value in summary[key].items())
+        for key in ("settings", "advantage_settings")
+    )
     rows = [
         ["log", f"{dataset['name']}: {dataset['transitions']:,} steps, {dataset['episodes']:,} episodes"],
         ["behaviour", f"mean return {dataset['mean_return']:,.0f}, log-probs {dataset['log_probs']}"],
         ["objective", f"{summary['objective']} ({settings or 'no settings'})"],
         ["started from", f"{start['kind']}, {start['kl']:.3f} nats from behaviour"],
-        ["advantages", f"explain {summary['critic']['explained']:.0%} of what held-out returns left open"],
+        ["advantages", f"{summary['advantage']}{of_advantage and f' ({of_advantage})'}"],
+        ["", f"explain {summary['critic']['explained']:.0%} of what held-out returns left open"],
         ["policy", f"{summary['steps']:,} updates, {summary['seconds']:,.0f} s in all"],
         ["held out: ESS", f"{held_out['ess_fraction']:.0%} of the steps count"],
         ["held out: KL", f"{held_out['kl']:.2f} nats from behaviour"],

@@ -34,6 +34,7 @@ def value(
         updates=config.critic_steps,
         seed=config.seed,
         progress=progress,
+        **config.advantage_settings,
     )
     return estimate.advantage / estimate.advantage[samples.held_in_rows].std().clamp_min(1e-12), {
         "explained": estimate.explained,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gipo_cli.advantages.path_consistency import _Critic, discounted_returns, estimate
+from gipo_cli.advantages.path_consistency import _Critic, estimate
+from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.data.trajectories import ActionSpace, Trajectories
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.training.samples import to_samples
