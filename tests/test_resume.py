@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,3 +84,22 @@ def test_a_polite_signal_saves_and_says_how_to_go_on(cartpole_log, uninterrupted
     # The stop left one checkpoint more than the uninterrupted run has; all that both have is the same.
     mine, theirs = content(run), content(uninterrupted)
     assert {name: mine[name] for name in theirs} == theirs
+
+
+def test_values_computed_in_rounds_are_the_same_after_a_kill(cartpole_log, tmp_path):
+    settings = ("--device", "cpu", "--steps", "60", "--set", "critic_steps=30", "--set", "report_every=10",
+                "--set", "checkpoint_every=20", "--set", "rounds=3", "--set", "certify=false")  # fmt: skip
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish("train", "--dataset", cartpole_log, "--out", whole, *settings)
+    explained = {
+        step: json.loads((whole / f"checkpoints/step-{step:08d}/state.json").read_text())["facts"]["critic"]
+        for step in (0, 20, 40, 60)
+    }
+    # A checkpoint is written before its round: 20 still has the values of 0, and 40 those computed at 20.
+    assert explained[0] == explained[20] != explained[40] != explained[60]
+    shutil.copytree(whole, killed)
+    for step in (40, 60):
+        shutil.rmtree(killed / f"checkpoints/step-{step:08d}")
+    (killed / "latest").write_text("step-00000020\n")
+    finish("train", "--resume", killed)
+    assert content(killed) == content(whole)

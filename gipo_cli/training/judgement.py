@@ -9,7 +9,7 @@ from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.certificate import LEVEL, Certificate, certify
 from gipo_cli.training.samples import Samples
-from gipo_cli.training.state import Training
+from gipo_cli.training.state import Training, is_checkpoint
 
 
 @torch.no_grad()
@@ -37,14 +37,17 @@ def judge(config: TrainConfig, now: Training, samples: Samples, run: RunDirector
     Each of the n policies looked at has to hold at the level 1 - 0.05 / n, so that to look n times raises no hopes.
     What was trained stays in trained.safetensors where another policy is kept.
     """
-    older = sorted((run.path / "checkpoints").glob("step-*"), reverse=True)
-    older = [path for path in older if 0 < int(path.name[5:]) < now.step and checkpoints.is_whole(path)]
+    # An interruption leaves a checkpoint of its own, which must not change what an uninterrupted run would keep.
+    steps = [step for step in range(now.step - 1, 0, -1) if is_checkpoint(config, step)]
+    older = [run.path / "checkpoints" / f"step-{step:08d}" for step in steps]
     level = 1 - (1 - LEVEL) / (1 + len(older))
     found, kept = _certificate(now.policy, now, samples, level), now.step
     trained = found
     if not found.certified and config.certify:
         kept, found = 0, trained
         for path in older:
+            if not checkpoints.is_whole(path):
+                continue
             candidate = checkpoints.policy_of(checkpoints.load(path)).to(samples.device)
             judged = _certificate(candidate, now, samples, level)
             if judged.certified:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gipo_cli.config import TrainConfig
+from gipo_cli.errors import RunError
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
 from gipo_cli.runs import RunDirectory
@@ -69,7 +70,16 @@ def save(run: RunDirectory, now: Training) -> None:
 
 
 def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: torch.device) -> Training:
-    """Go on from a checkpoint exactly where it was written."""
+    """Go on from a checkpoint exactly where it was written.
+
+    Raises:
+        RunError: it is of an older version, which kept less.
+    """
+    if "width" not in checkpoint.tensors["training"] or "round" not in checkpoint.state:
+        raise RunError(
+            f"{checkpoint.path} was written by an older version of gipo, which kept less than going on needs.",
+            "Repeat it: gipo train --config RUN/config.toml --out NEW. Or start a new run from its policy: --init RUN.",
+        )
     policy = checkpoints.policy_of(checkpoint).to(device)
     optimizer = adam(policy, config)
     checkpoints.load_optimizer(optimizer, checkpoint.tensors["optimizer"])

@@ -1,17 +1,21 @@
 """Which policy is kept at the end: the newest that the held-out episodes bear out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from gipo_cli.config import TrainConfig
+from gipo_cli.errors import RunError
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.policies.weights import load_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training.anchor import Anchor
 from gipo_cli.training.certificate import LEVEL, certify
+from gipo_cli.training.checkpoints import Checkpoint
 from gipo_cli.training.judgement import judge
 from gipo_cli.training.samples import Samples
-from gipo_cli.training.state import Training, adam, save
+from gipo_cli.training.state import Training, adam, restore, save
 from gipo_cli.training.width import Width
 
 N, EPISODES = 4000, 40
@@ -41,7 +45,7 @@ def make_samples():
     )  # fmt: skip
 
 
-def judged(place, shifts, explained_lower=0.8, **settings):
+def judged(place, shifts, explained_lower=0.8, extra=None, **settings):
     """A run whose checkpoints are policies of these shifts, a hundred steps apart, judged at the last."""
     samples, cpu = make_samples(), torch.device("cpu")
     run = RunDirectory.create(place)
@@ -53,7 +57,9 @@ def judged(place, shifts, explained_lower=0.8, **settings):
         )  # fmt: skip
         if k < len(shifts) - 1:
             save(run, now)
-    judge(TrainConfig(dataset="log", **settings), now, samples, run)
+    if extra is not None:
+        save(run, replace(now, step=extra, policy=shifted(0.6)))
+    judge(TrainConfig(dataset="log", checkpoint_every=100, **settings), now, samples, run)
     return now.facts["certificate"], now.policy.last_fc.bias.item()
 
 
@@ -87,6 +93,12 @@ def test_the_level_rises_with_the_number_of_looks(tmp_path):
     assert certificate["surrogate_lower"] < alone["surrogate_lower"]
 
 
+def test_what_an_interruption_left_behind_changes_nothing(tmp_path):
+    plain, _ = judged(tmp_path / "plain", (0, 0.3, 0.5, 2.5))
+    extra, _ = judged(tmp_path / "extra", (0, 0.3, 0.5, 2.5), extra=250)
+    assert plain == extra
+
+
 def test_whoever_asks_for_it_gets_the_last_policy_anyway(tmp_path):
     certificate, bias = judged(tmp_path / "run", (0, 0.3, 2.5), certify=False)
     assert (certificate["certified"], certificate["kept"], bias) == (False, "trained policy", 2.5)
@@ -104,3 +116,9 @@ def test_the_bound_is_the_surrogates_own():
     advantage = samples.action[samples.held_out_rows, 0]
     found = certify(x, advantage, samples.episode[samples.held_out_rows], 0.8)
     assert 0.3 < found.surrogate_lower < 0.5  # the mean of N(0.5, 1), less sampling error
+
+
+def test_a_checkpoint_that_kept_less_is_not_gone_on_from(tmp_path):
+    old = Checkpoint(tmp_path, 3, {"training": {"anchor": torch.zeros(2)}}, {"facts": {}})
+    with pytest.raises(RunError, match="was written by an older version of gipo"):
+        restore(CONFIG, old, torch.device("cpu"))
