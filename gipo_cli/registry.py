@@ -96,4 +96,15 @@ OBJECTIVES = Registry(
     },
 )
 
-ADVANTAGES = Registry("advantage estimator", {"path-consistency": "gipo_cli.advantages.path_consistency:estimate"})
+ADVANTAGES = Registry(
+    "advantage estimator",
+    {
+        "path-consistency": "gipo_cli.advantages.path_consistency:estimate",
+        "monte-carlo": "gipo_cli.advantages.monte_carlo:estimate",
+        "gae": "gipo_cli.advantages.gae:estimate",
+        "td-lambda": "gipo_cli.advantages.td_lambda:estimate",
+        "v-trace": "gipo_cli.advantages.v_trace:estimate",
+        "expectile": "gipo_cli.advantages.expectile:estimate",
+        "ensemble": "gipo_cli.advantages.ensemble:estimate",
+    },
+)

@@ -19,6 +19,7 @@ from gipo_cli.training.samples import Samples
 
 # How far the improved policy may go from beta in any one state, in standard deviations of beta's noise.
 LARGEST_SHIFT = 1.5
+DRAWS = 64  # of a Gaussian's noise, where a mean over actions has no closed form
 
 
 class Centring(Protocol):
@@ -35,6 +36,10 @@ class Centring(Protocol):
 
     def spread(self, head: Tensor, rows: Tensor) -> Tensor:
         """Variance of the advantage over a ~ beta, to first order, [...]."""
+        ...
+
+    def mean_of_least(self, offset: Tensor, head: Tensor, rows: Tensor) -> Tensor:
+        """Mean over a ~ beta of the least of K critics, offset + advantage, from [K, B] and [K, B, H], [B]."""
         ...
 
     def gain(self, head: Tensor, rows: Tensor, temperature: Tensor, guide: Tensor) -> Tensor:
@@ -91,6 +96,19 @@ class GaussianNoise:
         """|b|^2, [...]."""
         return head[..., : self.noise.shape[-1]].square().sum(-1)
 
+    def mean_of_least(self, offset: Tensor, head: Tensor, rows: Tensor) -> Tensor:
+        """Mean over DRAWS draws of z, the same for every row, [B].
+
+        The draws come in pairs z and -z with mean square 1 in every dimension, so where one critic is the least for
+        all of them its b adds exactly nothing; elsewhere the mean is off by about sd(Q_1 - Q_2) / sqrt(DRAWS).
+        """
+        noise = torch.randn(DRAWS // 2, self.noise.shape[-1], generator=torch.Generator().manual_seed(0))
+        noise = torch.cat([noise, -noise]) / noise.square().mean(0).sqrt()
+        noise = noise.to(head)
+        products = noise[:, self.row] * noise[:, self.column] - (self.row == self.column).to(noise.dtype)
+        least = (offset[..., None] + head @ torch.cat([noise, products], -1).T).amin(0)
+        return least.mean(-1)
+
     def gain(self, head: Tensor, rows: Tensor, temperature: Tensor, guide: Tensor) -> Tensor:
         """B . m + C : m m', [...]."""
         shift = guide[..., : self.noise.shape[-1]] / temperature
@@ -134,6 +152,10 @@ class Choices:
     def spread(self, head: Tensor, rows: Tensor) -> Tensor:
         """Variance of q under p, [...]."""
         return (self.probability[rows] * self._centred(head, rows).square()).sum(-1)
+
+    def mean_of_least(self, offset: Tensor, head: Tensor, rows: Tensor) -> Tensor:
+        """sum_k p_k min over critics, [B]."""
+        return (self.probability[rows] * (offset[..., None] + self._centred(head, rows)).amin(0)).sum(-1)
 
     def gain(self, head: Tensor, rows: Tensor, temperature: Tensor, guide: Tensor) -> Tensor:
         """sum_k (pi_k - p_k) q_k, [...]."""

@@ -1,0 +1,79 @@
+"""What is left of noisy advantages when they are written as a function of state and action.
+
+A return less V(s) is an advantage plus the luck of everything that came after. A policy that follows the luck leaves
+the data; of GAE on a PPO log most is luck (variance 49 raw, 4 smoothed). So the raw numbers A* are regressed on
+
+    c(s) + A(s, a),   A(s, a) = b(s) . z + C(s) : (z z' - I), or q(s, a) - sum_k p_k q(s, k)
+
+and A is kept: centred under beta in every state, exactly, and a function of the state and the noise z of the action
+(see centring). c(s) is what V misses, and no advantage.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gipo_cli.advantages.centring import Centring
+from gipo_cli.advantages.networks import Features, Networks, on_every_row
+from gipo_cli.advantages.regression import Rows, regress
+from gipo_cli.training.order import generator
+from gipo_cli.training.samples import Samples
+
+WEIGHTS = 24  # purpose of random numbers
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """The two parts of advantages as K members see them, on every row, in units of reward."""
+
+    centred: Tensor  # A(s, a), [K, N]; mean 0 under beta in every state
+    offset: Tensor  # c(s), [K, N]
+
+
+def smoothed(
+    samples: Samples,
+    features: Features,
+    rows: Rows,
+    centring: Centring,
+    raw: Tensor,
+    *,
+    updates: int,
+    seed: int,
+    advance: Callable[..., None],
+    weight: Tensor | None = None,
+) -> Smooth:
+    """Regress raw advantages [K, N] on state and action; the fit stops where other episodes say so.
+
+    Advantages that are noise leave A = 0 on every row.
+
+    Args:
+        samples: the log.
+        features: of its observations.
+        rows: that are learned from, and that judge.
+        centring: of the log's actions under beta.
+        raw: noisy advantages, [K, N].
+        updates: gradient steps.
+        seed: of the networks.
+        advance: told of each update.
+        weight: how often each row counts for each member, [K, N].
+    """
+    members = len(raw)
+    networks = Networks(members, features.now.shape[-1], 1 + centring.head_size, generator(seed, WEIGHTS))
+    networks = networks.to(samples.device)
+    unit = raw[:, samples.held_in_rows].std() + 1e-6
+    wanted = (raw / unit).float()
+
+    def parts(head: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+        return head[..., 0], centring.advantage(head[..., 1:], at.expand(members, -1))
+
+    def errors(batch: Tensor) -> Tensor:
+        offset, centred = parts(networks(features.now[batch]), batch)
+        return (offset + centred - wanted[:, batch]).square()
+
+    regress(networks, errors, rows, updates, advance, weight)
+    chunks = torch.arange(len(samples.reward), device=samples.device).split(65536)
+    found = [parts(on_every_row(networks, features.now[chunk]), chunk) for chunk in chunks]
+    offset, centred = (torch.cat(column, -1) * unit for column in zip(*found, strict=True))
+    return Smooth(centred.float(), offset.float())

@@ -1,0 +1,80 @@
+"""Values and advantages of the policy in training, from the log of another."""
+
+import torch
+
+from gipo_cli.advantages import Estimate, Progress, traces
+from gipo_cli.advantages.from_value import from_value
+from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.versions import Behaviour
+from gipo_cli.settings import Fraction, Positive
+from gipo_cli.training.samples import Samples
+
+
+def estimate(
+    samples: Samples,
+    beta: Behaviour,
+    policy: Policy | None,
+    *,
+    discount: float,
+    improvement_kl: float,
+    updates: int,
+    seed: int,
+    progress: Progress,
+    rho_bar: Positive = 1.0,
+    c_bar: Positive = 1.0,
+    trace_lambda: Fraction = 1.0,
+    smooth: Fraction = 1.0,
+) -> Estimate:
+    """V-trace: V and A of the current policy, from beta's actions, with importance ratios cut at two heights.
+
+        A = r + gamma (lambda v' + (1 - lambda) V(s')) - V(s)
+        v = V(s) + rho (r + gamma V(s') - V(s)) + gamma c (v' - V(s'))
+        rho = min(rho_bar, ratio), c = lambda min(c_bar, ratio)
+
+    The ratio is that of `policy` to the recorded log-probs, 1 before its first update: it takes `--set rounds=N` for
+    values to follow it. V becomes the value of the policy proportional to
+    min(rho_bar beta, pi): of pi itself where rho_bar is above every ratio, of something between beta and pi otherwise.
+    c_bar changes how fast it gets there and how noisily, never where to. With pi = beta and both at 1 or above, all is
+    GAE(lambda).
+
+    The mistake to avoid: IMPALA's advantage carries another factor min(rho_pg, ratio). An objective of ours brings the
+    importance weight itself, so the factor is left out; with it every sample would be weighted twice.
+
+    Centred: A is an advantage over pi's usual action, so its mean under pi is 0 and under beta is not. With smooth = 1
+    the mean under beta is taken out exactly in every state (see smoothing), as a trust weight needs it; an importance
+    weight of any other shape than the ratio would feel it. With smooth = 0 the mean over the log alone is removed.
+
+    improvement_kl is not looked at: pi is the policy that values look ahead to.
+
+    Source: Espeholt et al. 2018 (arXiv:1802.01561), section 4; lambda as in rlax, vtrace.py.
+
+    Settings:
+        rho_bar: cut of the ratio in the one-step error: whose value V is; above 0.
+        c_bar: cut of the ratio in the trace: how far back an error is carried; above 0.
+        trace_lambda: decay of the trace, 0 to 1; 1 is IMPALA's.
+        smooth: share of the smoothed advantages; the rest are raw, 0 to 1.
+    """
+    log_ratio = torch.zeros_like(samples.reward)  # no policy yet: it is beta
+    if policy is not None:
+        rows = torch.arange(len(samples.reward), device=samples.device)
+        with torch.no_grad():
+            log_ratio = torch.cat([samples.log_ratio(policy, chunk) for chunk in rows.split(65536)])
+
+    def v_trace(now: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return traces.v_trace(
+            samples, now, after, log_ratio, discount, rho_bar=rho_bar, c_bar=c_bar, decay=trace_lambda
+        )  # fmt: skip
+
+    return from_value(
+        samples,
+        beta,
+        lambda values: v_trace(values.now, values.after)[0],
+        lambda values: v_trace(values.now, values.after)[1],
+        discount=discount,
+        updates=updates,
+        seed=seed,
+        progress=progress,
+        smooth=smooth,
+        tolerance=None,  # ratios make the error of a round noisy, and V has a way to go from beta's to pi's
+        of_another_policy=True,
+    )

@@ -1,0 +1,94 @@
+"""V fitted to targets that lean on V itself, in rounds, until it no longer gets better."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gipo_cli.advantages.networks import Features, Networks, on_every_row
+from gipo_cli.advantages.regression import Rows, regress
+from gipo_cli.advantages.traces import discounted_returns
+from gipo_cli.training.order import generator
+from gipo_cli.training.samples import Samples
+
+ROUNDS = 8  # at most, after the first
+FIRST_ROUND = 0.4  # share of the updates
+PATIENCE = 2  # rounds in a row without progress that end the fit
+WEIGHTS = 23  # purpose of random numbers
+
+
+@dataclass(frozen=True)
+class Values:
+    """V of K members, on every row of the log, in units of reward."""
+
+    now: Tensor  # V(s_t), [K, N]
+    after: Tensor  # V(s_{t+1}), [K, N]; 0 after a terminated step
+
+
+def fit_value(
+    samples: Samples,
+    features: Features,
+    rows: Rows,
+    targets: Callable[[Values], Tensor],
+    *,
+    discount: float,
+    updates: int,
+    seed: int,
+    advance: Callable[..., None],
+    members: int = 1,
+    weight: Tensor | None = None,
+    tolerance: float | None = 0.01,
+) -> Values:
+    """Regress V on discounted returns, then, round after round, on targets made from the V of the round before.
+
+    A round ends with targets made anew and the error of V against them on episodes that it does not learn from. When
+    that error has not fallen by `tolerance` of itself two rounds running, or after ROUNDS, V is done.
+
+    The mistake to avoid: beginning the rounds at V = 0. TD(lambda) targets look 1 / (1 - gamma lambda) steps ahead, so
+    with gamma 0.997 and lambda 0.8 hundreds of rounds would carry a reward back to where it was earned, and each round
+    would look converged. Discounted returns are right, if noisy, from the first round on; the rounds take out noise
+    and the guess of what cut episodes would have earned.
+
+    Args:
+        samples: the log.
+        features: of its observations.
+        rows: that are learned from, and that judge.
+        targets: of the values as they are, [K, N], what V is regressed on next.
+        discount: gamma.
+        updates: gradient steps in all; those of rounds that were not needed are not made.
+        seed: of the networks.
+        advance: told of each update.
+        members: K, networks side by side.
+        weight: how often each row counts for each member, [K, N].
+        tolerance: share of the error; none makes every round, for targets whose noise hides their progress.
+    """
+    start = discounted_returns(samples, discount)
+    mean, std = start[samples.held_in_rows].mean(), start[samples.held_in_rows].std() + 1e-6
+    networks = Networks(members, features.now.shape[-1], 1, generator(seed, WEIGHTS)).to(samples.device)
+    goal = start.expand(members, -1)
+
+    def errors(batch: Tensor) -> Tensor:
+        return (networks(features.now[batch])[..., 0] - (goal[:, batch] - mean) / std).square()
+
+    def values() -> Values:
+        table = on_every_row(networks, features.table)[..., 0] * std + mean
+        after = table[:, features.following].masked_fill(samples.terminated, 0)
+        return Values(table[:, : len(start)], after)
+
+    least, stalled, found = float("inf"), 0, values()
+    first = max(1, round(FIRST_ROUND * updates))
+    done, later = 0, max(1, (updates - first) // ROUNDS)
+    for number in range(ROUNDS + 1):
+        steps = min(later if number else first, updates - done)
+        regress(networks, errors, rows, steps, advance, weight)
+        done += steps
+        found = values()
+        goal = targets(found).float()
+        error = (goal - found.now)[:, rows.judging].square().mean().item()
+        progressed = tolerance is None or error < (1 - tolerance) * least
+        stalled = 0 if progressed else stalled + 1
+        least = min(least, error)
+        if stalled == PATIENCE or done == updates:
+            break
+    advance(updates - done)
+    return found
