@@ -4,10 +4,9 @@ import platform
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +24,7 @@ from gipo_cli.commands import (
     split_names,
 )
 from gipo_cli.config import TrainConfig, from_values
-from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError
+from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError, unknown_name
 
 if TYPE_CHECKING:
     from gipo_cli.data.trajectories import Trajectories
@@ -109,6 +108,7 @@ def train(
     from gipo_cli.logs import open_log
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
+    from gipo_cli.rendering.watch import Watch
     from gipo_cli.runs import RunDirectory
     from gipo_cli.training.device import choose_device
     from gipo_cli.training.loop import fit
@@ -116,7 +116,7 @@ def train(
 
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
     chosen_device = choose_device(settled.device)
-    watch = _Watch(quiet)
+    watch = Watch(quiet)
     catalog.locate(settled.dataset, quiet)  # recorded here where it has to be, with progress or without
     opened = open_log(settled.dataset, settled.log_options(), watch.phase)
     log, findings = opened.log, opened.findings
@@ -177,13 +177,20 @@ def _settle(config: Path | None, flags: dict[str, Any], assignments: list[str]) 
         elif name in DEFAULTS:
             values[name] = _toml_value(value)
         else:
-            given[name] = value
+            _refuse_near(name, [*settings.settings_of(estimator), *DEFAULTS])
+            given[name] = value  # the objective says what it has
     values["settings"] = resolve(objective, function, given)
     values["advantage_settings"] = settings.resolve(ADVANTAGES.kind, advantage, estimator, given_advantage)
     source = str(config) if config else "gipo train"
     settled = from_values(values, source)
     require_width(settled)
     return replace(settled, dataset=_lasting_name(settled.dataset))
+
+
+def _refuse_near(name: str, known: list[str]) -> None:
+    """Refuse a name that is nearly one of a setting that is not the objective's."""
+    if get_close_matches(name, known, n=1, cutoff=0.8):
+        raise unknown_name("setting", name, known)
 
 
 def _sigma(given: str) -> str:
@@ -353,46 +360,3 @@ def _kept(certificate: dict[str, Any]) -> str:
     if certificate["kept"] == "trained policy":
         return f"the trained policy, as asked, though {certificate['reason']}"
     return f"THE STARTING POLICY: no improvement can be certified, {certificate['reason']}"
-
-
-class _Watch:
-    """Shows phases: a bar on a terminal, one line per report elsewhere, nothing when quiet."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.began = time.monotonic()
-
-    @contextmanager
-    def phase(self, name: str, total: int) -> Iterator[Callable[..., None]]:
-        """Show one phase of `total` updates; the function yielded takes updates done and figures to show."""
-        from gipo_cli.rendering import terminal
-
-        if self.quiet:
-            yield lambda n=1, **figures: None
-        elif terminal.is_terminal(sys.stderr):
-            with terminal.progress(name, total) as advance:
-                yield advance
-        else:
-            yield _Lines(name, total).advance
-
-
-class _Lines:
-    """Progress as lines: one for each report, and one each quarter of a phase that reports nothing."""
-
-    def __init__(self, name: str, total: int) -> None:
-        self.name, self.total, self.done = name, total, 0
-        self.began = time.monotonic()
-
-    def advance(self, n: int = 1, **figures: float) -> None:
-        """Count updates; say so when there are figures, or at a quarter of the way."""
-        before, self.done = self.done, self.done + n
-        quarter = max(1, self.total // 4)
-        if not figures and (self.name == "policy" or before // quarter == self.done // quarter):
-            return
-        from gipo_cli.rendering import terminal
-
-        rate = self.done / max(time.monotonic() - self.began, 1e-9)
-        shown = "".join(f"  {name} {value:.4g}" for name, value in figures.items())
-        terminal.note(
-            f"{self.name} {self.done}/{self.total}{shown}  {rate:.0f}/s  {(self.total - self.done) / rate:.0f} s left"
-        )

@@ -171,6 +171,14 @@ def test_an_occupied_directory_is_refused_and_left_as_it_is(gipo, cartpole_log, 
             "gipo: the objective 'gipo' has no setting 'sigam'.\n"
             "      Did you mean 'sigma'? It has: sigma=1.0, sigma_negative_ratio=1.0.\n"
         )),
+        (["--dataset", "{log}", "--advantage", "gae", "--set", "gae_lamda=0.5"], 2, (
+            "gipo: there is no setting 'gae_lamda'.\n"
+            "      Did you mean 'gae_lambda'?\n"
+        )),
+        (["--dataset", "{log}", "--sigma", "auto", "--objective", "ppo-clip"], 2, (
+            "gipo: --sigma auto: the objective 'ppo-clip' has no sigma.\n"
+            "      gipo, gipo-laplacian and gipo-cauchy do.\n"
+        )),
         (["--dataset", "{log}", "--steps", "-5"], 2, (
             "gipo: steps is -5; expected a number above 0.\n"
         )),
