@@ -334,7 +334,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         ["log", f"{dataset['name']}: {dataset['transitions']:,} steps, {dataset['episodes']:,} episodes"],
         ["behaviour", f"mean return {dataset['mean_return']:,.0f}, log-probs {dataset['log_probs']}"],
         ["objective", f"{summary['objective']} ({settings or 'no settings'})"],
-        ["started from", f"{start['kind']}, {start['kl']:.3f} nats from behaviour"],
+        ["started from", f"{start['kind']}{_version(start)}, {start['kl']:.3f} nats from behaviour"],
         ["advantages", f"{summary['advantage']}{of_advantage and f' ({of_advantage})'}"],
         ["", f"explain {summary['critic']['explained']:.0%} of what held-out returns left open"],
         ["policy", f"{summary['steps']:,} updates, {summary['seconds']:,.0f} s in all"],
@@ -348,6 +348,13 @@ def _print_summary(summary: dict[str, Any]) -> None:
     terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
     if dataset["environment"]:
         terminal.line("Worth it?     ", (f"gipo evaluate {summary['run']}", "bold"), f"   ({dataset['environment']})")
+
+
+def _version(start: dict[str, Any]) -> str:
+    """Which of several policies training started from; they are counted from 1, oldest first."""
+    if start["version"] is None:
+        return ""
+    return f" of version {start['version'] + 1} of {start['versions']}, which earned most"
 
 
 def _kept(certificate: dict[str, Any]) -> str:

@@ -189,7 +189,13 @@ def begin(
         width=Width.start(config, start.kl),
         advantage=advantage,
         facts={
-            "warm_start": {"kind": start.kind, "kl": start.kl, "behaviour_kl": start.beta_kl, "version": start.version},
+            "warm_start": {
+                "kind": start.kind,
+                "kl": start.kl,
+                "behaviour_kl": start.beta_kl,
+                "version": start.version,
+                "versions": samples.versions,
+            },
             "critic": critic,
         },
         beta=start.beta if config.rounds > 1 else None,

@@ -81,3 +81,17 @@ def test_few_versions_keep_their_names_and_many_become_stretches():
     sizes = torch.bincount(many)
     assert sizes.max() - sizes.min() <= 10  # 1,200 rows in 32 stretches of whole versions of 5
     assert samples_of(make_log(versions=lambda n: None)).versions == 1
+
+
+def test_the_summary_says_which_version_it_started_from(gipo, tmp_path):
+    np.savez(
+        tmp_path / "mixed.npz", observations=(log := make_log()).observations, actions=log.actions, rewards=log.rewards,
+        log_probs=log.behaviour_log_probs, terminals=log.terminated, policy_versions=log.policy_versions,
+    )  # fmt: skip
+    outcome = gipo(
+        "train", "--dataset", tmp_path / "mixed.npz", "--log-prob-key", "log_probs", "--log-prob-convention", "gaussian",
+        "--out", tmp_path / "run", "--steps", "5", "--set", "critic_steps=5", "--set", "clone_steps=50",
+        "--set", "hidden_sizes=[8]", "--quiet",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "cloning of version 2 of 3, which earned most" in outcome.stdout
