@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = {"log_ratio": "f", "advantage": "f", "episode": "iu", "held_out": "b"}  # name -> kinds of numpy dtype
 PARTS = "log_ratio_parts"  # [N, A], there where the ratios are per dimension
+HOME = "home"  # rows of the policy that training started from, where several acted; of older runs: all
 LARGEST = 2**33  # bytes; 300 million steps, and an archive that claims more is not one of ours
 
 
@@ -34,7 +35,7 @@ def inspect_weights(
         refuse_picture(plot, force)
     place = RunDirectory.open(run)
     name, settings = _objective_of(place)
-    columns = _read(place)
+    columns = _at_home(_read(place))
     weights = _weigh(columns, name, settings)
     document = {"run": str(run), **inspect(weights, _bound(name, settings), _origin(place))}
     if plot is not None:
@@ -94,6 +95,9 @@ def _read(place: "RunDirectory") -> "dict[str, np.ndarray]":
             raise RunError(f"{name} in {path} has the shape {list(column.shape)}; expected [{size}].", again)
     if size == 0:
         raise RunError(f"{path} holds no transitions.", again)
+    home = columns.get(HOME)
+    if home is not None and not (home.dtype.kind == "b" and home.shape == (size,) and home.any()):
+        raise RunError(f"{HOME} in {path} does not say of each of the {size} rows whether it is one.", again)
     _refuse_non_finite(columns, path, again)
     parts = columns.get(PARTS)
     if parts is not None and not (parts.dtype.kind == "f" and parts.ndim == 2 and len(parts) == size):
@@ -116,11 +120,22 @@ def _load(path: Path, again: str) -> "dict[str, np.ndarray]":
             missing = [name for name in COLUMNS if name not in archive.files]
             if missing:
                 raise RunError(f"{path} has no array '{missing[0]}'.", again)
-            return {name: np.asarray(archive[name]) for name in (*COLUMNS, PARTS) if name in archive.files}
+            return {name: np.asarray(archive[name]) for name in (*COLUMNS, PARTS, HOME) if name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         # numpy's own messages advise to switch pickles on; that is the last thing to do.
         why = "it holds pickled objects, which are never read" if "pickle" in str(error).lower() else "it is damaged"
         raise RunError(f"{path} cannot be read: {why}.", again) from error
+
+
+def _at_home(columns: "dict[str, np.ndarray]") -> "dict[str, np.ndarray]":
+    """The rows that the policy is judged on: ratios to policies that it never started from say nothing of it."""
+    from gipo_cli.rendering import terminal
+
+    home = columns.pop(HOME, None)
+    if home is None or home.all():
+        return columns
+    terminal.note(f"{home.sum():,} of {home.size:,} steps are of the version that training started from: only these.")
+    return {name: column[home] for name, column in columns.items()}
 
 
 def _refuse_non_finite(columns: "dict[str, np.ndarray]", path: Path, again: str) -> None:

@@ -262,6 +262,7 @@ def log_ratios(now: Training, samples: Samples) -> dict[str, np.ndarray]:
         "advantage": now.advantage.cpu().numpy(),
         "episode": samples.episode.cpu().numpy(),
         "held_out": samples.held_out.cpu().numpy(),
+        "home": samples.home.cpu().numpy(),
         "step": np.asarray(now.step),
         **parts,
     }

@@ -1,5 +1,6 @@
 """Logs by several versions of a policy: which one training starts from, and what it is judged on."""
 
+import json
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -89,9 +90,13 @@ def test_the_summary_says_which_version_it_started_from(gipo, tmp_path):
         log_probs=log.behaviour_log_probs, terminals=log.terminated, policy_versions=log.policy_versions,
     )  # fmt: skip
     outcome = gipo(
-        "train", "--dataset", tmp_path / "mixed.npz", "--log-prob-key", "log_probs", "--log-prob-convention", "gaussian",
-        "--out", tmp_path / "run", "--steps", "5", "--set", "critic_steps=5", "--set", "clone_steps=50",
-        "--set", "hidden_sizes=[8]", "--quiet",
+        "train", "--dataset", tmp_path / "mixed.npz", "--log-prob-convention", "gaussian",
+        "--log-prob-key", "log_probs", "--out", tmp_path / "run", "--steps", "5", "--set", "critic_steps=5",
+        "--set", "clone_steps=50", "--set", "hidden_sizes=[8]", "--quiet",
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.stderr
     assert "cloning of version 2 of 3, which earned most" in outcome.stdout
+    # Weights are shown of that version's steps, a third of all.
+    inspected = gipo("inspect-weights", tmp_path / "run", "--json")
+    assert json.loads(inspected.stdout)["splits"]["all"]["transitions"] == 400
+    assert "400 of 1,200 steps are of the version that training started from" in inspected.stderr
