@@ -12,45 +12,22 @@ evaluation take about a minute and a half on one core.
 import argparse
 import itertools
 import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from scipy.stats import t as student
+from launching import gipo, mean_return, side_by_side, train_and_evaluate
 
 POLICIES = Path(__file__).parents[2] / "datasets/policies/halfcheetah-ppo"
 BEHIND = (0, 1, 2, 4, 8, 14)
 OBJECTIVES = ("gipo", "ppo-clip", "sapo", "no-clip")
-GIPO = [sys.executable, "-m", "gipo_cli"]
-
-
-def run(*arguments: str) -> None:
-    """Run the command line; whatever it says on stderr is shown if it fails."""
-    done = subprocess.run([*GIPO, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"gipo {' '.join(arguments)}\n{done.stderr}")
 
 
 def record(place: Path, policies: list[Path]) -> None:
     """The logs of all rungs."""
+    how = ("--environment", "HalfCheetah-v5", "--steps", "100000", "--environments", "20", "--quiet")
     for behind in BEHIND:
-        log = place / f"behind-{behind:02d}.hdf5"
+        log, policy = place / f"behind-{behind:02d}.hdf5", policies[-1 - behind]
         if not log.exists():
-            how = ("--environment", "HalfCheetah-v5", "--steps", "100000", "--environments", "20", "--quiet")
-            policy = policies[-1 - behind]
-            run("datasets", "record", *how, "--policy", str(policy), "--seed", str(behind), "--out", str(log))
-
-
-def one(place: Path, newest: Path, behind: int, objective: str, seed: int, episodes: int) -> None:
-    """Train and evaluate once."""
-    log, out = place / f"behind-{behind:02d}.hdf5", place / f"behind-{behind:02d}-{objective}-{seed}"
-    if not (out / "run.json").exists():
-        run("train", "--dataset", str(log), "--init", str(newest), "--objective", objective, "--seed", str(seed),
-            "--set", "certify=false", "--out", str(out), "--quiet")  # fmt: skip
-    if not (out / "evaluation.json").exists():
-        run("evaluate", str(out), "--episodes", str(episodes), "--quiet")
+            gipo("datasets", "record", *how, "--policy", str(policy), "--seed", str(behind), "--out", str(log))
 
 
 def table(place: Path, seeds: int) -> None:
@@ -58,18 +35,10 @@ def table(place: Path, seeds: int) -> None:
     print(f"| versions behind | the log's own return | KL at the start | {' | '.join(OBJECTIVES)} |")
     print("|---|---|---|" + "---|" * len(OBJECTIVES))
     for behind in BEHIND:
-        cells, first = [], {}
-        for objective in OBJECTIVES:
-            runs = [place / f"behind-{behind:02d}-{objective}-{seed}" for seed in range(seeds)]
-            found = [json.loads((path / "evaluation.json").read_text()) for path in runs]
-            means = np.array([one["policy"]["stochastic"]["mean"] for one in found])
-            half = student.ppf(0.975, seeds - 1) * means.std(ddof=1) / seeds**0.5 if seeds > 1 else float("nan")
-            cells.append(f"{means.mean():,.0f}" + (f" ± {half:,.0f}" if seeds > 1 else ""))
-            first = json.loads((runs[0] / "run.json").read_text())
-        print(
-            f"| {behind} | {first['dataset']['mean_return']:,.0f} | {first['warm_start']['kl']:.2f} | "
-            f"{' | '.join(cells)} |"
-        )
+        runs = {name: [place / f"behind-{behind:02d}-{name}-{seed}" for seed in range(seeds)] for name in OBJECTIVES}
+        first = json.loads((runs["gipo"][0] / "run.json").read_text())
+        own, kl = first["dataset"]["mean_return"], first["warm_start"]["kl"]
+        print(f"| {behind} | {own:,.0f} | {kl:.2f} | {' | '.join(mean_return(runs[name]) for name in OBJECTIVES)} |")
 
 
 def main() -> None:
@@ -83,9 +52,13 @@ def main() -> None:
     given.place.mkdir(parents=True, exist_ok=True)
     policies = sorted(POLICIES.glob("*.safetensors"))
     record(given.place, policies)
-    cells = list(itertools.product(range(given.seeds), BEHIND, OBJECTIVES))
-    with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(lambda cell: one(given.place, policies[-1], cell[1], cell[2], cell[0], given.episodes), cells))
+
+    def one(seed: int, behind: int, objective: str) -> None:
+        log, out = (given.place / f"behind-{behind:02d}{rest}" for rest in (".hdf5", f"-{objective}-{seed}"))
+        train = ("--dataset", str(log), "--init", str(policies[-1]), "--objective", objective, "--seed", str(seed))
+        train_and_evaluate(out, train, given.episodes)
+
+    side_by_side(given.jobs, one, itertools.product(range(given.seeds), BEHIND, OBJECTIVES))
     table(given.place, given.seeds)
 
 
