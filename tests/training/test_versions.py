@@ -10,7 +10,7 @@ import torch
 
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import ActionSpace, Trajectories
-from gipo_cli.training.samples import MOST_VERSIONS, to_samples
+from gipo_cli.training.samples import MOST_VERSIONS, _draw_held_out, to_samples
 from gipo_cli.training.warm_start import best_version, warm_start
 
 STEPS = 20
@@ -71,6 +71,18 @@ def test_a_version_is_judged_by_the_lower_bound_of_its_mean_return():
     lucky = replace(log, rewards=rewards)
     assert lucky.episode_returns[np.arange(60) % 3 == 2].mean() > lucky.episode_returns[np.arange(60) % 3 == 1].mean()
     assert best_version(lucky, samples) == BEST
+
+
+def test_each_version_has_its_share_of_held_out_episodes_and_no_fewer_than_a_judgement_needs():
+    def held_out(version, fraction):
+        found = _draw_held_out(np.asarray(version), fraction, seed=3)
+        return np.bincount(np.asarray(version), found).astype(int).tolist()
+
+    assert held_out([0] * 300 + [1] * 100, 0.1) == [30, 10]
+    assert held_out([0] * 300 + [1] * 20 + [2] * 6, 0.1) == [30, 5, 2]  # a third at most, for the sake of a judgement
+    assert held_out([0] * 100, 0.1) == [10]
+    assert held_out([0, 1], 0.1) == [1, 0] or held_out([0, 1], 0.1) == [0, 1]  # one of two, never none and never both
+    assert sum(held_out([0, 1], 0.99)) == 1
 
 
 def test_few_versions_keep_their_names_and_many_become_stretches():
