@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from gipo_cli.advantages import Estimate, Progress
-from gipo_cli.advantages.centring import centring
+from gipo_cli.advantages.centring import centring, target_of
 from gipo_cli.advantages.explained import path_returns, scored, squared_gaps
 from gipo_cli.advantages.networks import standardised
 from gipo_cli.advantages.regression import rows_of
 from gipo_cli.advantages.smoothing import smoothed
 from gipo_cli.advantages.value import Values, fit_value
+from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
@@ -32,7 +33,7 @@ def from_value(
     progress: Progress,
     smooth: float,
     tolerance: float | None = 0.01,
-    of_another_policy: bool = False,
+    valued: Policy | None = None,
 ) -> Estimate:
     """Fit V to its targets, take the raw advantages, and smooth them.
 
@@ -55,8 +56,7 @@ def from_value(
         progress: shows how far the fit is.
         smooth: 0 to 1.
         tolerance: of the value's rounds.
-        of_another_policy: V is that of a policy other than beta; c(s) is then the mean under beta of an advantage over
-            that policy's actions, and paths add up only with it.
+        valued: the policy whose values V are, if not beta: paths add up with advantages centred under that one.
     """
     features, rows = standardised(samples), rows_of(samples, generator(seed, ROWS))
     for_value = max(1, round(VALUE_SHARE * updates))
@@ -69,11 +69,11 @@ def from_value(
         found = smoothed(
             samples, features, rows, centring(beta, samples), noisy,
             updates=updates - for_value, seed=seed, advance=advance,
+            target=None if valued is None else target_of(valued, beta, samples),
         )  # fmt: skip
     noisy = noisy - noisy[:, samples.held_in_rows].mean()
     advantage = smooth * found.centred + (1 - smooth) * noisy
-    explaining = found.centred + found.offset if of_another_policy else found.centred
-    return score(samples, values, advantage[0], explaining[0], discount)
+    return score(samples, values, advantage[0], (found.centred - found.usual)[0], discount)
 
 
 def score(samples: Samples, values: Values, advantage: Tensor, explaining: Tensor, discount: float) -> Estimate:

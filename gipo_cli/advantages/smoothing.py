@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gipo_cli.advantages.centring import Centring
+from gipo_cli.advantages.centring import Centring, Target
 from gipo_cli.advantages.networks import Features, Networks, on_every_row
 from gipo_cli.advantages.regression import Rows, regress
 from gipo_cli.training.order import generator
@@ -26,10 +26,10 @@ WEIGHTS = 24  # purpose of random numbers
 
 @dataclass(frozen=True)
 class Smooth:
-    """The two parts of advantages as K members see them, on every row, in units of reward."""
+    """Advantages as K members see them, on every row, in units of reward."""
 
     centred: Tensor  # A(s, a), [K, N]; mean 0 under beta in every state
-    offset: Tensor  # c(s), [K, N]
+    usual: Tensor  # mean of A(s, a) over the actions of the policy that is valued, [K, N]; 0 where that is beta
 
 
 def smoothed(
@@ -43,6 +43,7 @@ def smoothed(
     seed: int,
     advance: Callable[..., None],
     weight: Tensor | None = None,
+    target: Target | None = None,
 ) -> Smooth:
     """Regress raw advantages [K, N] on state and action; the fit stops where other episodes say so.
 
@@ -58,6 +59,7 @@ def smoothed(
         seed: of the networks.
         advance: told of each update.
         weight: how often each row counts for each member, [K, N].
+        target: the policy that `usual` is of; beta where none.
     """
     members = len(raw)
     networks = Networks(members, features.now.shape[-1], 1 + centring.head_size, generator(seed, WEIGHTS))
@@ -73,7 +75,11 @@ def smoothed(
         return (offset + centred - wanted[:, batch]).square()
 
     regress(networks, errors, rows, updates, advance, weight)
-    chunks = torch.arange(len(samples.reward), device=samples.device).split(65536)
-    found = [parts(on_every_row(networks, features.now[chunk]), chunk) for chunk in chunks]
-    offset, centred = (torch.cat(column, -1) * unit for column in zip(*found, strict=True))
-    return Smooth(centred.float(), offset.float())
+    centred, usual = [], []
+    for chunk in torch.arange(len(samples.reward), device=samples.device).split(65536):
+        head = on_every_row(networks, features.now[chunk])
+        centred.append(parts(head, chunk)[1])
+        none = torch.zeros_like(centred[-1])
+        rows_of_members = chunk.expand(members, -1)
+        usual.append(none if target is None else centring.gain_under(head[..., 1:], rows_of_members, target))
+    return Smooth((torch.cat(centred, -1) * unit).float(), (torch.cat(usual, -1) * unit).float())

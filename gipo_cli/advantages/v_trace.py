@@ -22,7 +22,7 @@ def estimate(
     progress: Progress,
     rho_bar: Positive = 1.0,
     c_bar: Positive = 1.0,
-    trace_lambda: Fraction = 1.0,
+    trace_lambda: Fraction = 0.95,
     smooth: Fraction = 1.0,
 ) -> Estimate:
     """V-trace: V and A of the current policy, from beta's actions, with importance ratios cut at two heights.
@@ -76,5 +76,5 @@ def estimate(
         progress=progress,
         smooth=smooth,
         tolerance=None,  # ratios make the error of a round noisy, and V has a way to go from beta's to pi's
-        of_another_policy=True,
+        valued=policy,
     )
