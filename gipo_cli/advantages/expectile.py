@@ -130,18 +130,24 @@ class _Critic:
 
     @torch.no_grad()
     def estimate(self, centred: float) -> Estimate:
-        """Advantages of every row, scored with V: paths add up with Q - V, whatever is centred afterwards."""
+        """Advantages of every row, scored by the mean of both Q less V.
+
+        Paths add up with Q - V, whatever is centred afterwards; the lesser of two is below Q at every step by a little,
+        which centring takes out again and 32 steps in a row would add up.
+        """
         rows = torch.arange(len(self.samples.reward), device=self.samples.device)
         table = on_every_row(self.value_network, self.features.table)[0, :, 0] * self.unit
         after = table[self.features.following].masked_fill(self.samples.terminated, 0)
         now = table[: len(rows)]
-        least, usual = zip(*(self._least(chunk) for chunk in rows.split(16384)), strict=True)
-        least, usual = torch.cat(least) * self.unit, torch.cat(usual) * self.unit
+        found = zip(*(self._least(chunk) for chunk in rows.split(16384)), strict=True)
+        least, mean, usual = (torch.cat(column) * self.unit for column in found)
         values = Values((self.start + now)[None], (self.start_after + after)[None])
         advantage = least - (centred * usual + (1 - centred) * now)
-        return score(self.samples, values, advantage, least - now, self.discount)
+        return score(self.samples, values, advantage, mean - now, self.discount)
 
-    def _least(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _least(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Lesser and mean Q of the logged actions, and what the lesser is on average under beta, each [B]."""
         head = self.slow_quality(self.features.now[rows])
         usual = self.centring.mean_of_least(head[..., 0], head[..., 1:], rows)
-        return self.quality(head, rows).amin(0), usual
+        quality = self.quality(head, rows)
+        return quality.amin(0), quality.mean(0), usual
