@@ -1,10 +1,9 @@
 """One file per estimator of how much better a logged action was than the behaviour policy's usual one.
 
-    f(samples, beta, policy, *, discount, improvement_kl, updates, seed, progress, setting: float = default) -> Estimate
+    f(task, *, setting: float = default) -> Estimate
 
-`policy` is what is being trained, as it is now; none before its first update, while it is beta. The keyword-only
-arguments with a default are the estimator's settings: `gipo train --advantage NAME --set setting=value`. What one has
-no use for, it takes and leaves alone.
+The keyword-only arguments are the estimator's settings: `gipo train --advantage NAME --set setting=value`. What of the
+task one has no use for, it leaves alone.
 
 What they share, each in the file that knows it: backward recursions over episodes (traces), networks side by side
 (networks), regression that stops in time (regression), V (value), what is left of noisy advantages when they are
@@ -21,7 +20,25 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.versions import Behaviour
+from gipo_cli.training.samples import Samples
+
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every estimator is given."""
+
+    samples: Samples  # the log
+    beta: Behaviour  # the behaviour policy, or what stands for it
+    policy: Policy | None  # what is being trained, as it is now; none before its first update, while it is beta
+    discount: float  # gamma, below 1
+    improvement_kl: float  # nats from beta to the improved policy that values look ahead to; 0 values beta
+    updates: int  # gradient steps in all
+    seed: int  # of networks and the order of rows
+    progress: Progress  # shows how far the fit is
 
 
 @dataclass(frozen=True)

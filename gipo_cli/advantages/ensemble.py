@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gipo_cli.advantages import Estimate, Progress
+from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import centring
 from gipo_cli.advantages.from_value import VALUE_SHARE, score
 from gipo_cli.advantages.networks import standardised
@@ -14,8 +14,6 @@ from gipo_cli.advantages.regression import BATCH, rows_of
 from gipo_cli.advantages.smoothing import smoothed
 from gipo_cli.advantages.traces import lambda_returns
 from gipo_cli.advantages.value import fit_value
-from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.versions import Behaviour
 from gipo_cli.settings import Expected, Fraction
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
@@ -26,15 +24,8 @@ NotNegative = Annotated[float, Expected("a number of 0 or above", lambda value: 
 
 
 def estimate(
-    samples: Samples,
-    beta: Behaviour,
-    policy: Policy | None,
+    task: Task,
     *,
-    discount: float,
-    improvement_kl: float,
-    updates: int,
-    seed: int,
-    progress: Progress,
     members: Members = 5.0,
     confidence: NotNegative = 1.0,
     ensemble_lambda: Fraction = 0.8,
@@ -55,7 +46,7 @@ def estimate(
 
     Centred: each member is, exactly, under beta (see smoothing), and so is A where advantages of a state have one
     degree of freedom (two choices; one dimension of action, where they are linear in the noise). Elsewhere shrinking
-    leaves a mean of the order of sd; the mean over the log is removed neither there, as it would move the zeros.
+    leaves a mean of the order of sd. The mean over the log is not removed: it would move the zeros.
 
     The values are those of beta: policy and improvement_kl are not looked at.
 
@@ -66,12 +57,13 @@ def estimate(
         confidence: standard deviations that an advantage shrinks by, 0 or above.
         ensemble_lambda: decay of the returns, 0 to 1.
     """
+    samples, beta, discount, updates, seed = task.samples, task.beta, task.discount, task.updates, task.seed
     count = int(members)
     batch = max(1, BATCH // count)
     features, rows = standardised(samples), rows_of(samples, generator(seed, ROWS), batch)
     weight = _drawn_episodes(samples, count, seed)
     for_value = max(1, round(VALUE_SHARE * updates))
-    with progress("advantages", updates) as advance:
+    with task.progress("advantages", updates) as advance:
         values = fit_value(
             samples, features, rows,
             lambda values: lambda_returns(samples, values.after, discount, ensemble_lambda),

@@ -7,15 +7,13 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from gipo_cli.advantages import Estimate, Progress
+from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import Centring, centring
 from gipo_cli.advantages.from_value import score
 from gipo_cli.advantages.networks import Features, Networks, on_every_row, standardised
 from gipo_cli.advantages.regression import LARGEST_GRADIENT, LEARNING_RATE, rows_of
 from gipo_cli.advantages.traces import lambda_returns
 from gipo_cli.advantages.value import Values, fit_value
-from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.versions import Behaviour
 from gipo_cli.settings import Expected, Fraction
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
@@ -28,15 +26,8 @@ Open = Annotated[float, Expected("a number between 0 and 1", lambda value: 0 < v
 
 
 def estimate(
-    samples: Samples,
-    beta: Behaviour,
-    policy: Policy | None,
+    task: Task,
     *,
-    discount: float,
-    improvement_kl: float,
-    updates: int,
-    seed: int,
-    progress: Progress,
     expectile: Open = 0.7,
     centred: Fraction = 1.0,
 ) -> Estimate:
@@ -66,9 +57,10 @@ def estimate(
         expectile: between 0 and 1.
         centred: share of the exact centring, 0 to 1.
     """
+    samples, beta, discount, updates, seed = task.samples, task.beta, task.discount, task.updates, task.seed
     features, rows = standardised(samples), rows_of(samples, generator(seed, ROWS), BATCH)
     first = max(1, round(START_SHARE * updates))
-    with progress("advantages", updates) as advance:
+    with task.progress("advantages", updates) as advance:
         start = fit_value(
             samples, features, rows, lambda values: lambda_returns(samples, values.after, discount, 1.0),
             discount=discount, updates=first, seed=seed, advance=advance,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gipo_cli.advantages import Estimate, Progress
+from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import centring, target_of
 from gipo_cli.advantages.explained import path_returns, scored, squared_gaps
 from gipo_cli.advantages.networks import standardised
@@ -13,7 +13,6 @@ from gipo_cli.advantages.regression import rows_of
 from gipo_cli.advantages.smoothing import smoothed
 from gipo_cli.advantages.value import Values, fit_value
 from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.versions import Behaviour
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -22,15 +21,10 @@ ROWS = 25  # purpose of random numbers
 
 
 def from_value(
-    samples: Samples,
-    beta: Behaviour,
+    task: Task,
     targets: Callable[[Values], Tensor],
     raw: Callable[[Values], Tensor],
     *,
-    discount: float,
-    updates: int,
-    seed: int,
-    progress: Progress,
     smooth: float,
     tolerance: float | None = 0.01,
     valued: Policy | None = None,
@@ -46,24 +40,20 @@ def from_value(
     paths' own rewards, and would explain them without having foreseen anything.
 
     Args:
-        samples: the log.
-        beta: the behaviour policy.
+        task: what every estimator is given.
         targets: what V is regressed on, from the V of the round before, [1, N].
         raw: noisy advantages from the V that came out, [1, N].
-        discount: gamma.
-        updates: gradient steps in all.
-        seed: of the networks and the order of rows.
-        progress: shows how far the fit is.
         smooth: 0 to 1.
         tolerance: of the value's rounds.
         valued: the policy whose values V are, if not beta: paths add up with advantages centred under that one.
     """
+    samples, beta, updates, seed = task.samples, task.beta, task.updates, task.seed
     features, rows = standardised(samples), rows_of(samples, generator(seed, ROWS))
     for_value = max(1, round(VALUE_SHARE * updates))
-    with progress("advantages", updates) as advance:
+    with task.progress("advantages", updates) as advance:
         values = fit_value(
             samples, features, rows, targets,
-            discount=discount, updates=for_value, seed=seed, advance=advance, tolerance=tolerance,
+            discount=task.discount, updates=for_value, seed=seed, advance=advance, tolerance=tolerance,
         )  # fmt: skip
         noisy = raw(values).float()
         found = smoothed(
@@ -73,7 +63,7 @@ def from_value(
         )  # fmt: skip
     noisy = noisy - noisy[:, samples.held_in_rows].mean()
     advantage = smooth * found.centred + (1 - smooth) * noisy
-    return score(samples, values, advantage[0], (found.centred - found.usual)[0], discount)
+    return score(samples, values, advantage[0], (found.centred - found.usual)[0], task.discount)
 
 
 def score(samples: Samples, values: Values, advantage: Tensor, explaining: Tensor, discount: float) -> Estimate:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gipo_cli.training.samples import Samples
 
 WIDTH = 128
+SLICE = 512  # rows passed through at a time: their hidden layers stay in the cache
 OUTERMOST = 8.0  # a standardised observation is cut here: one wild sensor reading moves no fit
 
 
@@ -46,8 +47,8 @@ class Networks(nn.Module):
 
 @torch.no_grad()
 def on_every_row(networks: nn.Module, features: Tensor) -> Tensor:
-    """Outputs for all N rows, [K, N, H], a slice at a time: hidden layers of a whole log would not fit."""
-    return torch.cat([networks(chunk) for chunk in features.split(16384)], 1)
+    """Outputs for all N rows, [K, N, H], a slice at a time."""
+    return torch.cat([networks(chunk) for chunk in features.split(SLICE)], 1)
 
 
 @dataclass(frozen=True)

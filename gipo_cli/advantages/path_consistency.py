@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gipo_cli.advantages import Estimate, Progress
+from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import Centring, centring, target_of
 from gipo_cli.advantages.explained import path_returns, scored, squared_gaps
 from gipo_cli.advantages.traces import discounted_returns
@@ -103,17 +103,7 @@ class _Critic:
         return self.value(self.slow_value, self.next_features[rows])
 
 
-def estimate(
-    samples: Samples,
-    beta: Behaviour,
-    policy: Policy | None,
-    *,
-    discount: float,
-    improvement_kl: float,
-    updates: int,
-    seed: int,
-    progress: Progress,
-) -> Estimate:
+def estimate(task: Task) -> Estimate:
     """Fit A and V so that every logged path adds up, and return A of the logged actions, centred under beta.
 
         sum_{k<n} gamma^k (r_k - A(s_k, a_k)) + gamma^n V(s_n) = V(s_0)
@@ -129,15 +119,9 @@ def estimate(
     its advantage over beta's usual action; that is what is returned.
 
     Args:
-        samples: the log.
-        beta: the behaviour policy, or the policy that stands for it.
-        policy: what is being trained, once it has left beta: V and A are then those of it, in place of the improved
-            policy's, so values follow the policy as it moves. None before the first update.
-        discount: gamma, below 1.
-        improvement_kl: nats; 0 centres under beta itself and gives V and A of beta.
-        updates: gradient steps.
-        seed: of the networks and of the order of segments.
-        progress: shows how far the fit is.
+        task: what every estimator is given. With an improvement_kl of 0, V and A are those of beta itself; with a
+            policy, which training gives once it has left beta, those of that policy in place of the improved one's, so
+            values follow it as it moves.
 
     Raises:
         DivergedError: the loss was not finite.
@@ -145,24 +129,25 @@ def estimate(
     Source: direct advantage estimation, Pan et al. 2022 (arXiv:2109.06093), and its off-policy form, Pan and
     Schoelkopf 2024 (arXiv:2402.12874); centring under the implied improved policy, in closed form, is ours.
     """
-    critic = _Critic(samples, beta, discount, seed, policy)
+    samples, updates, seed = task.samples, task.updates, task.seed
+    critic = _Critic(samples, task.beta, task.discount, seed, task.policy)
     _fit_first_value(critic, generator(seed, ROWS, 0))
     learned = [*critic.value_network.parameters(), *critic.head_network.parameters()]
     slow = [*critic.slow_value.parameters(), *critic.slow_head.parameters()]
     optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
     rows_generator = generator(seed, ROWS, 1)
     length = min(SEGMENT_STEPS, len(samples.reward))
-    with progress("advantages", updates) as advance:
+    with task.progress("advantages", updates) as advance:
         for update in range(updates):
             share = update / updates
-            if improvement_kl > 0:
+            if task.improvement_kl > 0:
                 grown = (share - IMPROVEMENT_FROM) / (IMPROVEMENT_UNTIL - IMPROVEMENT_FROM)
                 critic.improvement = min(1.0, max(0.0, grown))
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * min(1.0, 1 + math.cos(math.pi * share)) + 1e-6
             first = torch.randint(len(samples.reward) - length + 1, (SEGMENTS, 1), generator=rows_generator)
             rows = (first + torch.arange(length)).to(samples.device)
-            _steer_temperature(critic, rows, improvement_kl)
+            _steer_temperature(critic, rows, task.improvement_kl)
             advantage = critic.improved_advantage(rows)
             gap = critic.path_returns(rows, advantage) - critic.value(critic.value_network, critic.features[rows])
             held_in = ~samples.held_out[rows]

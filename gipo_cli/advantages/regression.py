@@ -4,6 +4,7 @@ The judges are a tenth of the *held-in* episodes. The held-out ones stay untouch
 decides whether a policy is certified, and a fit that had chosen when to stop by them would flatter it.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gipo_cli.advantages.networks import SLICE
 from gipo_cli.training.samples import Samples
 
 BATCH = 1024
 LEARNING_RATE = 1e-3
 LARGEST_GRADIENT = 10.0
 JUDGING_EPISODES = 10  # one in so many
-CHECKS = 12  # times that a fit is judged
+CHECKS = 12  # times that a fit is judged, at most ...
+UPDATES_BETWEEN_CHECKS = 60  # ... and at least so many updates apart
+AVERAGING = 0.02  # of the weights that are judged and kept, an update
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def rows_of(samples: Samples, generator: torch.Generator, batch_size: int = BATC
 
 def regress(
     networks: nn.Module,
-    errors: Callable[[Tensor], Tensor],
+    errors: Callable[[nn.Module, Tensor], Tensor],
     rows: Rows,
     updates: int,
     advance: Callable[..., None],
@@ -54,45 +58,51 @@ def regress(
 ) -> None:
     """Fit K networks side by side; each is left as it was when the rows that judge it liked it best.
 
-    The learning rate falls to 0 along half a cosine. What the networks are before the first update counts too, so
-    regressing noise leaves them at that.
+    The learning rate falls to 0 along half a cosine, and what is judged and kept is a running average of the weights.
+    What the networks are before the first update counts too, so regressing noise leaves them at that.
 
     Args:
         networks: every parameter has the member as its first axis.
-        errors: rows [B] -> squared errors [K, B], in units in which 1 is large.
+        errors: networks and rows [B] -> squared errors [K, B], in units in which 1 is large.
         rows: which are learned from and which judge.
         updates: gradient steps.
         advance: told of each update.
         weight: how often each row counts for each member, [K, N]; once where none.
     """
-    parameters = list(networks.parameters())
+    parameters, slow = list(networks.parameters()), copy.deepcopy(networks)
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
-    best, kept = _judged(errors, rows), [parameter.detach().clone() for parameter in parameters]
-    checks = {math.ceil(updates * (i + 1) / CHECKS) for i in range(CHECKS)}
+    best, kept = _judged(errors, slow, rows), copy.deepcopy(slow)
+    checks = max(1, min(CHECKS, updates // UPDATES_BETWEEN_CHECKS))
+    checked_at = {math.ceil(updates * (i + 1) / checks) for i in range(checks)}
     for update in range(1, updates + 1):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * (update - 1) / updates))
         batch = rows.batch()
-        error = errors(batch)
+        error = errors(networks, batch)
         if weight is not None:
             error = error * weight[:, batch]
         optimizer.zero_grad()
         error.mean(-1).sum().backward()
         nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         optimizer.step()
+        _follow(slow, networks, max(AVERAGING, 1 / update))
         advance(1)
-        if update in checks:
-            judged = _judged(errors, rows)
+        if update in checked_at:
+            judged = _judged(errors, slow, rows)
             better = judged < best
             best = torch.where(better, judged, best)
-            for parameter, was in zip(parameters, kept, strict=True):
-                was[better] = parameter.detach()[better]
-    with torch.no_grad():
-        for parameter, was in zip(parameters, kept, strict=True):
-            parameter.copy_(was)
+            for was, now in zip(kept.parameters(), slow.parameters(), strict=True):
+                was.data[better] = now.data[better]
+    networks.load_state_dict(kept.state_dict())
 
 
 @torch.no_grad()
-def _judged(errors: Callable[[Tensor], Tensor], rows: Rows) -> Tensor:
+def _follow(slow: nn.Module, networks: nn.Module, share: float) -> None:
+    for follows, leads in zip(slow.parameters(), networks.parameters(), strict=True):
+        follows.lerp_(leads, share)
+
+
+@torch.no_grad()
+def _judged(errors: Callable[[nn.Module, Tensor], Tensor], networks: nn.Module, rows: Rows) -> Tensor:
     """Mean squared error of each member on the rows that judge, [K]."""
-    return torch.cat([errors(chunk) for chunk in rows.judging.split(16384)], -1).mean(-1)
+    return torch.cat([errors(networks, chunk) for chunk in rows.judging.split(SLICE)], -1).mean(-1)

@@ -1,7 +1,7 @@
 """What is left of noisy advantages when they are written as a function of state and action.
 
 A return less V(s) is an advantage plus the luck of everything that came after. A policy that follows the luck leaves
-the data; of GAE on a PPO log most is luck (variance 49 raw, 4 smoothed). So the raw numbers A* are regressed on
+the data. So the raw numbers A* are regressed on
 
     c(s) + A(s, a),   A(s, a) = b(s) . z + C(s) : (z z' - I), or q(s, a) - sum_k p_k q(s, k)
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gipo_cli.advantages.centring import Centring, Target
 from gipo_cli.advantages.networks import Features, Networks, on_every_row
@@ -70,8 +70,8 @@ def smoothed(
     def parts(head: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         return head[..., 0], centring.advantage(head[..., 1:], at.expand(members, -1))
 
-    def errors(batch: Tensor) -> Tensor:
-        offset, centred = parts(networks(features.now[batch]), batch)
+    def errors(fitted: nn.Module, batch: Tensor) -> Tensor:
+        offset, centred = parts(fitted(features.now[batch]), batch)
         return (offset + centred - wanted[:, batch]).square()
 
     regress(networks, errors, rows, updates, advance, weight)

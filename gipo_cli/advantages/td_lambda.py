@@ -1,24 +1,14 @@
 """TD(lambda) returns less the value that they are a fixed point of."""
 
-from gipo_cli.advantages import Estimate, Progress
+from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.from_value import from_value
 from gipo_cli.advantages.traces import lambda_returns
-from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.versions import Behaviour
 from gipo_cli.settings import Fraction
-from gipo_cli.training.samples import Samples
 
 
 def estimate(
-    samples: Samples,
-    beta: Behaviour,
-    policy: Policy | None,
+    task: Task,
     *,
-    discount: float,
-    improvement_kl: float,
-    updates: int,
-    seed: int,
-    progress: Progress,
     td_lambda: Fraction = 0.8,
     tolerance: Fraction = 0.01,
     smooth: Fraction = 1.0,
@@ -47,14 +37,9 @@ def estimate(
         smooth: share of the smoothed advantages; the rest are raw, 0 to 1.
     """
     return from_value(
-        samples,
-        beta,
-        lambda values: lambda_returns(samples, values.after, discount, td_lambda),
-        lambda values: lambda_returns(samples, values.after, discount, td_lambda) - values.now,
-        discount=discount,
-        updates=updates,
-        seed=seed,
-        progress=progress,
+        task,
+        lambda values: lambda_returns(task.samples, values.after, task.discount, td_lambda),
+        lambda values: lambda_returns(task.samples, values.after, task.discount, td_lambda) - values.now,
         smooth=smooth,
         tolerance=tolerance,
     )

@@ -2,24 +2,14 @@
 
 import torch
 
-from gipo_cli.advantages import Estimate, Progress, traces
+from gipo_cli.advantages import Estimate, Task, traces
 from gipo_cli.advantages.from_value import from_value
-from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.versions import Behaviour
 from gipo_cli.settings import Fraction, Positive
-from gipo_cli.training.samples import Samples
 
 
 def estimate(
-    samples: Samples,
-    beta: Behaviour,
-    policy: Policy | None,
+    task: Task,
     *,
-    discount: float,
-    improvement_kl: float,
-    updates: int,
-    seed: int,
-    progress: Progress,
     rho_bar: Positive = 1.0,
     c_bar: Positive = 1.0,
     trace_lambda: Fraction = 0.95,
@@ -54,27 +44,22 @@ def estimate(
         trace_lambda: decay of the trace, 0 to 1; 1 is IMPALA's.
         smooth: share of the smoothed advantages; the rest are raw, 0 to 1.
     """
-    log_ratio = torch.zeros_like(samples.reward)  # no policy yet: it is beta
-    if policy is not None:
-        rows = torch.arange(len(samples.reward), device=samples.device)
+    log_ratio = torch.zeros_like(task.samples.reward)  # no policy yet: it is beta
+    if task.policy is not None:
+        rows = torch.arange(len(task.samples.reward), device=task.samples.device)
         with torch.no_grad():
-            log_ratio = torch.cat([samples.log_ratio(policy, chunk) for chunk in rows.split(65536)])
+            log_ratio = torch.cat([task.samples.log_ratio(task.policy, chunk) for chunk in rows.split(65536)])
 
     def v_trace(now: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return traces.v_trace(
-            samples, now, after, log_ratio, discount, rho_bar=rho_bar, c_bar=c_bar, decay=trace_lambda
+            task.samples, now, after, log_ratio, task.discount, rho_bar=rho_bar, c_bar=c_bar, decay=trace_lambda
         )  # fmt: skip
 
     return from_value(
-        samples,
-        beta,
+        task,
         lambda values: v_trace(values.now, values.after)[0],
         lambda values: v_trace(values.now, values.after)[1],
-        discount=discount,
-        updates=updates,
-        seed=seed,
-        progress=progress,
         smooth=smooth,
         tolerance=None,  # ratios make the error of a round noisy, and V has a way to go from beta's to pi's
-        valued=policy,
+        valued=task.policy,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gipo_cli.advantages.networks import Features, Networks, on_every_row
 from gipo_cli.advantages.regression import Rows, regress
@@ -47,7 +47,8 @@ def fit_value(
     The mistake to avoid: beginning the rounds at V = 0. TD(lambda) targets look 1 / (1 - gamma lambda) steps ahead, so
     with gamma 0.997 and lambda 0.8 hundreds of rounds would carry a reward back to where it was earned, and each round
     would look converged. Discounted returns are right, if noisy, from the first round on; the rounds take out noise
-    and the guess of what cut episodes would have earned.
+    and the guess of what cut episodes would have earned. That guess leaves at 1 / (1 - gamma lambda) steps a round: a
+    log whose episodes are all cut after a few steps wants a lambda near 1.
 
     Args:
         samples: the log.
@@ -67,18 +68,18 @@ def fit_value(
     networks = Networks(members, features.now.shape[-1], 1, generator(seed, WEIGHTS)).to(samples.device)
     goal = start.expand(members, -1)
 
-    def errors(batch: Tensor) -> Tensor:
-        return (networks(features.now[batch])[..., 0] - (goal[:, batch] - mean) / std).square()
+    def errors(fitted: nn.Module, batch: Tensor) -> Tensor:
+        return (fitted(features.now[batch])[..., 0] - (goal[:, batch] - mean) / std).square()
 
     def values() -> Values:
         table = on_every_row(networks, features.table)[..., 0] * std + mean
         after = table[:, features.following].masked_fill(samples.terminated, 0)
         return Values(table[:, : len(start)], after)
 
-    least, stalled, found = float("inf"), 0, values()
+    least, stalled, number = float("inf"), 0, 0
     first = max(1, round(FIRST_ROUND * updates))
     done, later = 0, max(1, (updates - first) // ROUNDS)
-    for number in range(ROUNDS + 1):
+    while True:
         steps = min(later if number else first, updates - done)
         regress(networks, errors, rows, steps, advance, weight)
         done += steps
@@ -88,7 +89,8 @@ def fit_value(
         progressed = tolerance is None or error < (1 - tolerance) * least
         stalled = 0 if progressed else stalled + 1
         least = min(least, error)
-        if stalled == PATIENCE or done == updates:
+        if stalled == PATIENCE or number == ROUNDS or done == updates:
             break
+        number += 1
     advance(updates - done)
     return found

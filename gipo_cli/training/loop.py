@@ -1,7 +1,7 @@
 """Training: one function, read from top to bottom."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gipo_cli.advantages import Progress
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError, InterruptedRun
@@ -33,7 +34,6 @@ TRAIN_ORDER = 1  # purpose of random numbers: the order in which the policy sees
 DECAY = 0.2  # share of the steps, the last ones, over which the learning rate falls to 0
 
 Objective = Callable[..., Tensor]
-Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
 def fit(

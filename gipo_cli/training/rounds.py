@@ -1,11 +1,10 @@
 """Values and advantages: computed before the first update, and anew as the policy moves away from where they held."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from torch import Tensor
 
-from gipo_cli.advantages import Estimate
+from gipo_cli.advantages import Estimate, Progress, Task
 from gipo_cli.config import TrainConfig
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
@@ -13,7 +12,6 @@ from gipo_cli.training.samples import Samples
 from gipo_cli.training.state import Training, is_checkpoint
 
 Estimator = Callable[..., Estimate]
-Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
 def value(
@@ -25,17 +23,11 @@ def value(
     progress: Progress,
 ) -> tuple[Tensor, dict[str, float | None]]:
     """Advantages in standard deviations, [N], and how far they hold; of `policy`, or of beta's improvement if none."""
-    estimate = estimator(
-        samples,
-        beta,
-        policy,
-        discount=config.discount,
-        improvement_kl=config.improvement_kl,
-        updates=config.critic_steps,
-        seed=config.seed,
-        progress=progress,
-        **config.advantage_settings,
-    )
+    task = Task(
+        samples, beta, policy, discount=config.discount, improvement_kl=config.improvement_kl,
+        updates=config.critic_steps, seed=config.seed, progress=progress,
+    )  # fmt: skip
+    estimate = estimator(task, **config.advantage_settings)
     return estimate.advantage / estimate.advantage[samples.held_in_rows].std().clamp_min(1e-12), {
         "explained": estimate.explained,
         "explained_lower": estimate.explained_lower,

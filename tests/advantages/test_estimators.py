@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from gipo_cli.advantages import Task
 from gipo_cli.advantages.ensemble import agreed
 from gipo_cli.data.trajectories import ActionSpace, Trajectories
 from gipo_cli.registry import ADVANTAGES
@@ -20,10 +21,8 @@ def samples():
 
 
 def estimate(name, samples, policy=None, *, updates=1000, discount=DISCOUNT, **settings):
-    return ADVANTAGES.load(name)(
-        samples, coin(), policy, discount=discount, improvement_kl=0.0, updates=updates, seed=0, progress=silent,
-        **settings,
-    )  # fmt: skip
+    task = Task(samples, coin(), policy, discount, 0.0, updates, 0, silent)
+    return ADVANTAGES.load(name)(task, **settings)
 
 
 def fit_to(found, exact, samples):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gipo_cli.advantages import Task
 from gipo_cli.advantages.path_consistency import _Critic, estimate
 from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.training.samples import to_samples
@@ -16,9 +17,7 @@ def samples():
 
 
 def fit(samples, updates, seed=0, policy=None):
-    return estimate(
-        samples, coin(), policy, discount=DISCOUNT, improvement_kl=0.0, updates=updates, seed=seed, progress=silent
-    )  # fmt: skip
+    return estimate(Task(samples, coin(), policy, DISCOUNT, 0.0, updates, seed, silent))
 
 
 def test_it_finds_the_exact_advantage_of_a_corridor(samples):
