@@ -7,6 +7,7 @@ import torch
 
 from gipo_cli.data.trajectories import ActionSpace, Trajectories
 from gipo_cli.policies.policy import Policy, PolicySpec
+from gipo_cli.training.samples import to_samples
 
 STATES, RIGHT, DISCOUNT = 5, 0.6, 0.9
 
@@ -58,15 +59,25 @@ def corridor_log(episodes, cut=40):
     )  # fmt: skip
 
 
-def exact_advantage(right=RIGHT):
-    """Q of a coin by a linear solve, centred under the coin that made the log, [STATES, 2]."""
+def corridor_samples(episodes, cut=40):
+    """A log of the corridor, a tenth of its episodes held out."""
+    return to_samples(corridor_log(episodes, cut), 0.1, seed=0, device=torch.device("cpu"))
+
+
+def exact(right=RIGHT):
+    """V [STATES] and Q [STATES, 2] of a coin by a linear solve."""
     transition, reward = np.zeros((STATES, 2, STATES)), np.zeros((STATES, 2))
     for state in range(STATES):
         for action in (0, 1):
             following, reward[state, action], done = step(state, action)
             if not done:
                 transition[state, action, following] = 1
-    policy, beta = np.array([1 - right, right]), np.array([1 - RIGHT, RIGHT])
+    policy = np.array([1 - right, right])
     value = np.linalg.solve(np.eye(STATES) - DISCOUNT * np.einsum("a,sat->st", policy, transition), reward @ policy)
-    quality = reward + DISCOUNT * transition @ value
-    return quality - (quality @ beta)[:, None]
+    return value, reward + DISCOUNT * transition @ value
+
+
+def exact_advantage(right=RIGHT):
+    """Q of a coin by a linear solve, centred under the coin that made the log, [STATES, 2]."""
+    quality = exact(right)[1]
+    return quality - (quality @ np.array([1 - RIGHT, RIGHT]))[:, None]

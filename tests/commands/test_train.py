@@ -27,7 +27,7 @@ def test_a_run_directory_holds_all_that_the_other_commands_need(quick_run):
     assert record["dataset"]["environment"] == "CartPole-v1"
     assert record["dataset"]["fingerprint"].startswith("sha256:")
     assert [line["step"] for line in metrics] == list(range(5, 41, 5))
-    assert set(ratios.files) == {"log_ratio", "advantage", "episode", "held_out", "step"}
+    assert set(ratios.files) == {"log_ratio", "advantage", "episode", "held_out", "home", "step"}
     assert ratios["log_ratio"].shape == (record["dataset"]["transitions"],)
     assert (quick_run / "latest").read_text() == "step-00000040\n"
     assert (quick_run / "behaviour.safetensors").is_file()
