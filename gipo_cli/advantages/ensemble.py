@@ -36,7 +36,7 @@ def estimate(
 
     Mean and standard deviation are over members, which start from weights of their own and learn from episodes drawn
     with replacement, so sd is how far the fit depends on the episodes that happened to be logged. The networks lie
-    side by side and share small batches: five members cost about what one with a batch of its own does.
+    side by side and share small batches.
 
     Why not mean - confidence * sd, the lower bound of a value? A policy is not the value: it gains by moving towards
     good actions and away from bad ones, and what is gained by moving is |A|; its lower bound is the formula above. The

@@ -15,7 +15,7 @@ def trpo(log_ratio: Tensor, advantage: Tensor, *, radius: float = 0.01) -> Tenso
 
     The loss is No-Clip's; what makes it TRPO is the step, which replaces Adam (training/natural_step.py). The radius is
     of one step, from the policy as it is; on a log that no one can refresh many of them lead anywhere, and what holds
-    the policy to the log is the anchor (--kl-target), as for every objective. A step costs some thirty passes over the
+    the policy to the log is the anchor (--kl-target), as for every objective. A step costs dozens of passes over the
     batch: take fewer (--steps 200) and larger ones.
 
     Source: Schulman et al., https://arxiv.org/abs/1502.05477, equation 14 and appendix C
