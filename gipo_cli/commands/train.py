@@ -111,6 +111,7 @@ def train(
     from gipo_cli.rendering.watch import Watch
     from gipo_cli.runs import RunDirectory
     from gipo_cli.training.device import choose_device
+    from gipo_cli.training.dimensions import require_dimensions
     from gipo_cli.training.loop import fit
     from gipo_cli.training.warm_start import initial_policy
 
@@ -124,6 +125,8 @@ def train(
         terminal.note(f"warning: {finding.meaning} [{finding.name}]")
     if settled.init:
         initial_policy(Path(settled.init))  # refused here, before anything is written
+    if settled.ratios == "per-dimension":
+        require_dimensions(log)
     place = resume or out or Path("runs") / log.name
     if dry_run:
         RunDirectory.refuse_occupied(place)

@@ -16,6 +16,8 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 METHOD_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 ABREAST = 3  # panels in a row
 LONGEST_LABEL = 30
+POINTS = 4000  # that draw a curve
+ROUGH = 0.01  # mean step between neighbours of them, as a share of the largest weight, of what is no curve
 MANY = 30  # points of a line that are not marked one by one
 
 
@@ -89,10 +91,19 @@ def _log_ratios(axes: Any, weights: Any, objective: str) -> None:
 
 
 def _curve(axes: Any, weights: Any, rows: Any, line: str, **style: Any) -> None:
-    """The weight over the log ratio: a function of it and of the sign of A, so the samples themselves draw it."""
+    """The weight over the log ratio: mostly a function of it and of the sign of A, so the samples draw it.
+
+    Where it is none, as with ratios per dimension or weights that go with the size of A, its mean is drawn.
+    """
     order = rows[np.argsort(weights.log_ratio[rows])]
-    order = order[np.unique(np.linspace(0, max(0, order.size - 1), min(order.size, 4000)).astype(int))]
-    axes.plot(weights.log_ratio[order], weights.trust_weighted[order], line, linewidth=2, **style)
+    at, weight = weights.log_ratio[order], weights.trust_weighted[order]
+    shown = np.unique(np.linspace(0, max(0, order.size - 1), min(order.size, POINTS)).astype(int))
+    if shown.size > 1 and np.abs(np.diff(weight[shown])).mean() > ROUGH * weight.max():
+        parts = [part for part in np.array_split(np.arange(order.size), BINS) if part.size]
+        at, weight = (np.array([column[part].mean() for part in parts]) for column in (at, weight))
+    else:
+        at, weight = at[shown], weight[shown]
+    axes.plot(at, weight, line, linewidth=2, **style)
 
 
 def _weights(axes: Any, weights: Any, bound: float | None) -> None:

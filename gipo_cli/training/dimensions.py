@@ -4,10 +4,26 @@ from dataclasses import replace
 
 import torch
 
-from gipo_cli.data.trajectories import Trajectories
+from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
 from gipo_cli.errors import SettingError
 from gipo_cli.policies.weights import policy_from_weights
 from gipo_cli.training.samples import Samples
+
+
+def require_dimensions(log: Trajectories) -> BehaviourWeights:
+    """The policy that log beta of each dimension is computed from.
+
+    Raises:
+        SettingError: the action has no dimensions, or the log does not carry the policy.
+    """
+    if log.action_space.is_discrete:
+        raise SettingError(f"ratios=per-dimension: the actions of {log.name} are choices, which have no dimensions.")
+    if log.behaviour_weights is None:
+        raise SettingError(
+            f"ratios=per-dimension: {log.name} does not carry the policy that acted, and its log-probs are joint.",
+            "Give it with --behaviour POLICY, or leave the ratios joint.",
+        )
+    return log.behaviour_weights
 
 
 @torch.no_grad()
@@ -18,16 +34,9 @@ def by_dimension(samples: Samples, log: Trajectories) -> Samples:
     is their sum. A sigma for d ratios of one dimension each is wider than the same sigma for their product.
 
     Raises:
-        SettingError: the action has no dimensions, or the log does not carry the policy that they are computed from.
+        SettingError: as `require_dimensions`.
     """
-    if log.action_space.is_discrete:
-        raise SettingError(f"ratios=per-dimension: the actions of {log.name} are choices, which have no dimensions.")
-    if log.behaviour_weights is None:
-        raise SettingError(
-            f"ratios=per-dimension: {log.name} does not carry the policy that acted, and its log-probs are joint.",
-            "Give it with --behaviour POLICY, or leave the ratios joint.",
-        )
-    beta = policy_from_weights(log.behaviour_weights, f"the behaviour policy in {log.name}").to(samples.device)
+    beta = policy_from_weights(require_dimensions(log), f"the behaviour policy in {log.name}").to(samples.device)
     rows = torch.arange(len(samples.reward), device=samples.device)
     parts = torch.cat([samples.log_prob_parts(beta, chunk) for chunk in rows.split(65536)])
     return replace(samples, behaviour_log_prob_parts=parts)

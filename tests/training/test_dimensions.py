@@ -83,6 +83,7 @@ def test_where_there_are_no_dimensions_it_says_so(gipo, cartpole_log, reacher_lo
     outcome = gipo("train", "--dataset", cartpole_log, "--out", tmp_path / "run", *given)
     assert outcome.exit_code == 2
     assert "are choices, which have no dimensions" in outcome.stderr
+    assert not (tmp_path / "run").exists()  # refused before anything is written
     with pytest.raises(SettingError, match="does not carry the policy that acted"):
         log = load(str(reacher_log))
         object.__setattr__(log, "behaviour_weights", None)
