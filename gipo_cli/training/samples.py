@@ -164,7 +164,7 @@ def _draw_held_out(version: np.ndarray, fraction: float, seed: int) -> np.ndarra
     held_out = np.zeros(len(version), bool)
     for k in np.unique(version):
         of = order[version[order] == k]
-        wanted = max(round(fraction * len(of)), min(FEWEST_EPISODES, len(of) // 3))
+        wanted = max(round(fraction * len(of)), min(FEWEST_EPISODES, round(len(of) / 3)))
         held_out[of[:wanted]] = True
     if not held_out.any():
         held_out[order[0]] = True

@@ -80,6 +80,8 @@ def test_each_version_has_its_share_of_held_out_episodes_and_no_fewer_than_a_jud
 
     assert held_out([0] * 300 + [1] * 100, 0.1) == [30, 10]
     assert held_out([0] * 300 + [1] * 20 + [2] * 6, 0.1) == [30, 5, 2]  # a third at most, for the sake of a judgement
+    assert held_out([0] * 14 + [1] * 14, 0.1) == [5, 5]  # of halfcheetah-medium-replay: five can be judged, four cannot
+    assert held_out([0] * 20 + [1], 0.1) == [5, 0]
     assert held_out([0] * 100, 0.1) == [10]
     assert held_out([0, 1], 0.1) == [1, 0] or held_out([0, 1], 0.1) == [0, 1]  # one of two, never none and never both
     assert sum(held_out([0, 1], 0.99)) == 1
