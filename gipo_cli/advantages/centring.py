@@ -8,6 +8,7 @@ Every function takes the head of a network, [..., H], and the rows of the log th
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -59,8 +60,8 @@ class Centring(Protocol):
 class Target:
     """A policy as the advantage sees it, at every row of the log.
 
-    Of a continuous action: its noise is N(mean, diag(variance)) where beta's is N(0, I), both [N, A]. Of a choice:
-    its probabilities, [N, K], in `mean`; nothing in `variance`.
+    Of a continuous action: its noise is N(mean, diag(variance)) where beta's is N(0, I), both [N, A]. Of choices:
+    their probabilities, [N, K], in `mean`; nothing in `variance`.
     """
 
     mean: Tensor
@@ -126,46 +127,82 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class Choices:
-    """One number a choice, less its mean under beta's probabilities p.
+    """One number for every choice of every dimension, less its mean under beta's probabilities p.
 
-        advantage = q(a) - sum_k p_k q_k              head = q
-        gain      = sum_k (pi_k - p_k) q_k            pi_k proportional to p_k exp((q_guide,k - mean) / temperature)
+        advantage = sum_d [q_d(a_d) - sum_k p_dk q_dk]     head = q, the numbers of dimension 0 first
+        gain      = sum_d sum_k (pi_dk - p_dk) q_dk        pi_dk proportional to p_dk exp(q_guide,dk / temperature)
 
-    The exponent is cut at 2 LARGEST_SHIFT on either side.
+    beta draws the dimensions one by one, so the mean over its actions is a sum of means. An action that is one choice
+    has one dimension. Of what two dimensions do together, which no single one of them shows, nothing is seen. The
+    exponent, less its mean under p, is cut at 2 LARGEST_SHIFT on either side.
     """
 
-    action: Tensor  # [N] int64
-    probability: Tensor  # p, [N, K]
+    action: Tensor  # [N] int64, or [N, D]
+    probability: Tensor  # p, [N, K], K the sum of the choices
+    choices: tuple[int, ...]  # of each of D dimensions
 
     @property
     def head_size(self) -> int:
         """One number a choice."""
         return self.probability.shape[-1]
 
+    @cached_property
+    def _dimension(self) -> Tensor:
+        """Which dimension each of the K numbers belongs to, as columns of zeros and ones, [K, D]."""
+        each = torch.eye(len(self.choices), device=self.probability.device)
+        return each.repeat_interleave(torch.as_tensor(self.choices, device=each.device), 0)
+
+    @cached_property
+    def _taken(self) -> Tensor:
+        """Where among the K numbers those of the logged choices are, [N, D]."""
+        first = torch.as_tensor([sum(self.choices[:d]) for d in range(len(self.choices))], device=self.action.device)
+        return self.action.reshape(-1, len(self.choices)) + first
+
+    def _of_each_dimension(self, weighted: Tensor) -> Tensor:
+        """Sums over the choices of each dimension, beside each of its choices, [..., K]."""
+        if len(self.choices) == 1:
+            return weighted.sum(-1, keepdim=True)
+        return weighted @ self._dimension @ self._dimension.T
+
     def _centred(self, head: Tensor, rows: Tensor) -> Tensor:
-        return head - (self.probability[rows] * head).sum(-1, keepdim=True)
+        return head - self._of_each_dimension(self.probability[rows] * head)
 
     def advantage(self, head: Tensor, rows: Tensor) -> Tensor:
-        """q(a) - sum_k p_k q_k, [...]."""
-        return self._centred(head, rows).gather(-1, self.action[rows].unsqueeze(-1)).squeeze(-1)
+        """Of the logged choices, [...]."""
+        return self._centred(head, rows).gather(-1, self._taken[rows]).sum(-1)
 
     def spread(self, head: Tensor, rows: Tensor) -> Tensor:
         """Variance of q under p, [...]."""
         return (self.probability[rows] * self._centred(head, rows).square()).sum(-1)
 
     def mean_of_least(self, offset: Tensor, head: Tensor, rows: Tensor) -> Tensor:
-        """sum_k p_k min over critics, [B]."""
-        return (self.probability[rows] * (offset[..., None] + self._centred(head, rows)).amin(0)).sum(-1)
+        """sum_k p_k min over critics of one choice, [B]; of several, the mean over DRAWS of beta's actions.
+
+        The draws are the same for every row, in pairs u and 1 - u of the uniform numbers that pick the choices.
+        """
+        centred = self._centred(head, rows)
+        if len(self.choices) == 1:
+            return (self.probability[rows] * (offset[..., None] + centred).amin(0)).sum(-1)
+        uniform = torch.rand(DRAWS // 2, len(self.choices), generator=torch.Generator().manual_seed(0))
+        uniform = torch.cat([uniform, 1 - uniform]).to(head)
+        total = offset[..., None]
+        parts = zip(self.probability[rows].split(self.choices, -1), centred.split(self.choices, -1), strict=True)
+        for d, (probability, q) in enumerate(parts):
+            below = probability.cumsum(-1)
+            wanted = uniform[:, d] * below[..., -1:]  # rounding leaves the sum beside 1
+            drawn = torch.searchsorted(below, wanted).clamp_max(probability.shape[-1] - 1)
+            total = total + q.gather(-1, drawn.expand(*q.shape[:-1], DRAWS))
+        return total.amin(0).mean(-1)
 
     def gain(self, head: Tensor, rows: Tensor, temperature: Tensor, guide: Tensor) -> Tensor:
-        """sum_k (pi_k - p_k) q_k, [...]."""
+        """sum_d sum_k (pi_dk - p_dk) q_dk, [...]."""
         tilt = (self._centred(guide, rows) / temperature).clamp(-2 * LARGEST_SHIFT, 2 * LARGEST_SHIFT)
         improved = self.probability[rows] * tilt.exp()
-        improved = improved / improved.sum(-1, keepdim=True)
+        improved = improved / self._of_each_dimension(improved)
         return (improved * self._centred(head, rows)).sum(-1)
 
     def gain_under(self, head: Tensor, rows: Tensor, target: Target) -> Tensor:
-        """sum_k (pi_k - p_k) q_k, [...]."""
+        """sum_d sum_k (pi_dk - p_dk) q_dk, [...]."""
         return (target.mean[rows] * self._centred(head, rows)).sum(-1)
 
 
@@ -173,7 +210,7 @@ class Choices:
 def centring(beta: Behaviour, samples: Samples) -> Centring:
     """The centring that fits the log: the noise of its actions, or the probabilities of its choices, under beta."""
     if beta.is_discrete:
-        return Choices(samples.action, _probabilities(beta, samples))
+        return Choices(samples.action, _probabilities(beta, samples), beta.spec.dimensions)
     mean, log_std = _moments(beta, samples)
     noise = (samples.gaussian_action - mean) * torch.exp(-log_std)
     row, column = torch.triu_indices(noise.shape[-1], noise.shape[-1], device=noise.device)
@@ -196,7 +233,10 @@ def _moments(policy: Behaviour, samples: Samples) -> tuple[Tensor, Tensor]:
 
 
 def _probabilities(policy: Behaviour, samples: Samples) -> Tensor:
-    return torch.cat([policy.logits(*chunk).softmax(-1) for chunk in _inputs(policy, samples)])
+    def of(logits: Tensor) -> Tensor:
+        return torch.cat([part.softmax(-1) for part in logits.split(policy.spec.dimensions, -1)], -1)
+
+    return torch.cat([of(policy.logits(*chunk)) for chunk in _inputs(policy, samples)])
 
 
 def _inputs(policy: Behaviour, samples: Samples) -> list[tuple[Tensor, ...]]:

@@ -16,7 +16,7 @@ from gipo_cli.data.tracks import Row, Track, log_of
 from gipo_cli.data.trajectories import Convention, Trajectories
 from gipo_cli.data.writers.d4rl import refuse_existing, write
 from gipo_cli.errors import DataError, SettingError
-from gipo_cli.policies.acting import space_of
+from gipo_cli.policies.acting import choices_of, space_of
 from gipo_cli.policies.distributions import pre_squash, tanh_gaussian_log_prob
 from gipo_cli.policies.stable_baselines3 import from_model
 from gipo_cli.policies.weights import save_policy
@@ -67,7 +67,8 @@ class LogProbCallback(BaseCallback):
             )
         if getattr(model, "action_noise", None) is not None:
             raise SettingError("action_noise changes the density of the actor's actions.", "Train without it.")
-        self._convention: Convention = "categorical" if hasattr(space, "n") else "gaussian"
+        discrete: Convention = "multi_categorical" if space.shape else "categorical"
+        self._convention: Convention = discrete if choices_of(space) else "gaussian"
         if not self._on_policy:
             self._convention = "tanh_gaussian"
 

@@ -7,12 +7,13 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
+from gipo_cli.data.log_probs import DISCRETE
 from gipo_cli.data.recording import logged_space
 from gipo_cli.data.tracks import Row, Track, log_of
 from gipo_cli.data.trajectories import CONVENTIONS, Convention, Trajectories
 from gipo_cli.data.writers.d4rl import refuse_existing, write
 from gipo_cli.errors import DataError, SettingError, unknown_name
-from gipo_cli.policies.acting import space_of
+from gipo_cli.policies.acting import choices_of, space_of
 
 
 class RecordLogProbs(gymnasium.Wrapper):
@@ -37,13 +38,13 @@ class RecordLogProbs(gymnasium.Wrapper):
         convention: str | None = None,
         policy_log_prob: Callable[[Any, Any], float] | None = None,
     ) -> None:
-        """Wrap an environment with Box observations and Discrete or flat Box actions.
+        """Wrap an environment with Box observations and Discrete, flat MultiDiscrete or flat Box actions.
 
         Args:
             env: to record.
             path: HDF5 file that `close` writes; must not exist. None: call `save` yourself.
             convention: density of the log-probs: gaussian, tanh_gaussian (the action is tanh of a Gaussian, in
-                [-1, 1]) or categorical, which is the default of Discrete actions.
+                [-1, 1]); categorical is that of Discrete actions, multi_categorical that of MultiDiscrete ones.
             policy_log_prob: (observation, action) -> natural log of beta(a|s), where that can be computed from what
                 passes through; else hand each in with `log_prob`.
 
@@ -55,9 +56,9 @@ class RecordLogProbs(gymnasium.Wrapper):
         self._path = Path(path) if path is not None else None
         if self._path is not None:
             refuse_existing(self._path)
-        self._convention: Convention = _convention(convention, discrete=hasattr(space, "n"))
+        self._convention: Convention = _convention(convention, space)
         self._policy_log_prob = policy_log_prob
-        self._start = int(getattr(space, "start", 0))
+        self._start = getattr(space, "start", 0)  # of the choices of each dimension, where there are several
         self._track = Track()
         self._observation: Any = None
         self._handed: tuple[float, Any, Any, int | None] | None = None
@@ -113,7 +114,7 @@ class RecordLogProbs(gymnasium.Wrapper):
         if not np.isfinite(log_prob):
             raise DataError(f"the log-prob of this step is {log_prob}; expected a finite number.")
         if sampled is None:
-            sampled = action - self._start if self._convention == "categorical" else action
+            sampled = action - self._start if self._convention in DISCRETE else action
         return float(log_prob), sampled, pre_squash, version
 
     def log(self) -> Trajectories:
@@ -149,9 +150,11 @@ class RecordLogProbs(gymnasium.Wrapper):
         self.env.close()
 
 
-def _convention(named: str | None, discrete: bool) -> Convention:
+def _convention(named: str | None, space: Any) -> Convention:
+    discrete = bool(choices_of(space))
+    fitting: Convention = "multi_categorical" if space.shape else "categorical"
     if named is None and discrete:
-        return "categorical"
+        return fitting
     if named is None:
         raise SettingError(
             "the density of the log-probs is not named, and that of a real action cannot be guessed.",
@@ -159,6 +162,12 @@ def _convention(named: str | None, discrete: bool) -> Convention:
         )
     if named not in CONVENTIONS:
         raise unknown_name("log-prob convention", named, CONVENTIONS)
-    if discrete != (named == "categorical"):
-        raise SettingError(f"the convention {named} does not fit {'choices' if discrete else 'real numbers'}.")
+    if named != fitting if discrete else named in DISCRETE:
+        raise SettingError(f"the convention {named} does not fit {_kind(space)}.")
     return cast(Convention, named)
+
+
+def _kind(space: Any) -> str:
+    if not choices_of(space):
+        return "real numbers"
+    return "a choice in each dimension" if space.shape else "choices"

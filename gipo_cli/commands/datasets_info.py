@@ -82,7 +82,7 @@ def _document(log: "Trajectories", findings: list[Any]) -> dict[str, Any]:
         "transitions": log.transitions,
         "episodes": log.episodes,
         "observation_shape": list(log.observations.shape[1:]),
-        "actions": f"{log.action_space.n} choices" if log.action_space.is_discrete else list(log.actions.shape[1:]),
+        "actions": _actions(log),
         "returns": _spread(log.episode_returns),
         "lengths": _spread(log.episode_lengths),
         "terminated": int(log.terminated.sum()),
@@ -102,6 +102,12 @@ def _document(log: "Trajectories", findings: list[Any]) -> dict[str, Any]:
         "findings": [vars(finding) for finding in findings],
         "warnings": [finding.meaning for finding in findings],
     }
+
+
+def _actions(log: "Trajectories") -> str | list[int]:
+    """Choices of a step, those of each dimension as in 256 x 256, or the shape of a continuous action."""
+    space = log.action_space
+    return f"{' x '.join(map(str, space.dimensions))} choices" if space.is_discrete else list(space.shape)
 
 
 def _versions(versions: "np.ndarray") -> dict[str, int | float]:

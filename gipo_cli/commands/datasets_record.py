@@ -57,7 +57,7 @@ def datasets_record(
         raise SettingError("no policy was named.", "Name one: --policy POLICY.safetensors, or --policy random.")
     environment_id = environment or _environment_of(places)
     loaded = {place: _load(place) for place in places if place != "random"}
-    made = make_environments(environment_id, environments)
+    made = make_environments(environment_id, environments, named_by_user=environment is not None)
     behaviours = [loaded[place] if place in loaded else _random(made[0], environment_id) for place in places]
     with nullcontext(lambda n=1: None) if quiet else terminal.progress("recording", steps) as advance:
         log = record(

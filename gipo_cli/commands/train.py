@@ -297,6 +297,7 @@ def _summary(
         "advantage": config.advantage,
         "advantage_settings": config.advantage_settings,
         "steps": final["step"],
+        "ended_early": final["step"] < config.steps,
         "seconds": round(seconds, 1),
         **facts,
         "held_out": final["held_out"],
@@ -341,6 +342,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         ["advantages", f"{summary['advantage']}{of_advantage and f' ({of_advantage})'}"],
         ["", f"explain {summary['critic']['explained']:.0%} of what held-out returns left open"],
         ["policy", f"{summary['steps']:,} updates, {summary['seconds']:,.0f} s in all"],
+        *([["", "ended early: the held-out lower bound rose no more"]] if summary["ended_early"] else []),
         ["held out: ESS", f"{held_out['ess_fraction']:.0%} of the steps count"],
         ["held out: KL", f"{held_out['kl']:.2f} nats from behaviour"],
         ["held out: surrogate", f"{held_out['surrogate']:+.2f} standard deviations of the advantage"],
@@ -350,7 +352,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
     terminal.line("")
     terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
     if dataset["environment"]:
-        terminal.line("Worth it?     ", (f"gipo evaluate {summary['run']}", "bold"), f"   ({dataset['environment']})")
+        named = dataset["environment"]
+        # An environment of the user's own module is imported only where the user names it.
+        command = f"gipo evaluate {summary['run']}" + (f" --environment {named}" if ":" in named else "")
+        terminal.line("Worth it?     ", (command, "bold"), "" if ":" in named else f"   ({named})")
 
 
 def _version(start: dict[str, Any]) -> str:

@@ -46,6 +46,7 @@ def behaviour_weights(path: Path) -> BehaviourWeights | None:
             observation_clip=float(clip) if clip else None,
             observation_epsilon=float(metadata.get("observation_epsilon", "1e-8")),
             log_std_bounds=cast(Any, limits),
+            choices=tuple(map(int, metadata["choices"].split(","))) if metadata.get("choices") else (),
         )
     except ValueError as error:
         raise DataError(f"{path}: its metadata holds a number that cannot be read ({brief(error)}).") from error

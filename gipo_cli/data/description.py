@@ -17,6 +17,15 @@ LARGEST_EXPANSION = 1100  # bytes out of one: what gzip does at most, as `data.h
 LARGEST_DESCRIPTION = 4 * 2**20  # bytes; gipo's own have hundreds
 
 
+# A number, or a list of one for each dimension of the action.
+ActionChoices = Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
+
+def as_list(choices: int | list[int] | None) -> list[int] | None:
+    """The choices of each dimension, from a number where there is one dimension."""
+    return [choices] if isinstance(choices, int) else choices
+
+
 class Weights(BaseModel):
     """What the arrays of the behaviour policy do not say; fields as in BehaviourWeights."""
 
@@ -27,6 +36,7 @@ class Weights(BaseModel):
     observation_clip: float | None = None
     observation_epsilon: float = 1e-8
     log_std_bounds: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    choices: list[Annotated[int, Field(ge=1)]] = []
 
 
 class Description(BaseModel):
@@ -38,7 +48,7 @@ class Description(BaseModel):
     convention: Convention
     log_probs_origin: Origin
     environment: str | None = None
-    action_choices: Annotated[int, Field(ge=1)] | None = None
+    action_choices: ActionChoices | None = None
     action_shape: list[Annotated[int, Field(ge=0)]] | None = None
     observation_shape: list[Annotated[int, Field(ge=0)]] | None = None
     weights: Weights | None = None
@@ -84,4 +94,5 @@ def weights_of(described: Description | None, arrays: dict[str, np.ndarray]) -> 
         observation_clip=about.observation_clip,
         observation_epsilon=about.observation_epsilon,
         log_std_bounds=bounds,
+        choices=tuple(about.choices),
     )

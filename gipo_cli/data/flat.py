@@ -5,6 +5,7 @@ reader fills in a `FlatLog` with what its file has; `to_trajectories` does the r
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 
 from gipo_cli.data.cache import filled
-from gipo_cli.data.log_probs import convention_of
-from gipo_cli.data.trajectories import BLOCK, ActionSpace, BehaviourWeights, Trajectories
+from gipo_cli.data.log_probs import DISCRETE, convention_of
+from gipo_cli.data.trajectories import BLOCK, ActionSpace, BehaviourWeights, Trajectories, space_of_choices
 from gipo_cli.errors import DataError
 
 MOST_TOGETHER = 16 * BLOCK  # rows of a chunk that are still read at once
@@ -31,7 +32,7 @@ class FlatLog:
     place: Path
     name: str
     observations: np.ndarray  # [N, *O]
-    actions: np.ndarray  # [N, A], or [N] of choices
+    actions: np.ndarray  # [N, A], or [N] of one choice
     rewards: np.ndarray  # [N]
     log_probs: np.ndarray | None  # [N], or [N, A]
     terminals: np.ndarray | None = None  # [N] nothing follows
@@ -44,7 +45,7 @@ class FlatLog:
     executed_actions: np.ndarray | None = None
     policy_versions: np.ndarray | None = None
     declared_convention: str | None = None
-    choices: int | None = None  # of a discrete action space
+    choices: Sequence[int] | None = None  # of each dimension of a discrete action space; of one choice, one number
     action_low: np.ndarray | None = None  # [A]
     action_high: np.ndarray | None = None
     environment: str | None = None
@@ -277,9 +278,8 @@ def _final_observations(flat: FlatLog, expected: tuple[int, ...]) -> np.ndarray 
 
 
 def _action_space(flat: FlatLog, actions: np.ndarray, convention: str) -> ActionSpace:
-    if convention == "categorical":
-        seen = int(actions.max(initial=0)) + 1
-        return ActionSpace(shape=(), n=seen if flat.choices is None else flat.choices)
+    if convention in DISCRETE:
+        return space_of_choices(actions, flat.choices)
     return ActionSpace(shape=actions.shape[1:], low=flat.action_low, high=flat.action_high)
 
 

@@ -52,9 +52,10 @@ def log_scale(log: Trajectories) -> float | None:
 
 
 def uniform_log_prob(log: Trajectories) -> float:
-    """Log-prob of a choice among all, or of an action anywhere within the bounds ([-1, 1] where they are not known)."""
-    if log.action_space.n is not None:
-        return -float(np.log(log.action_space.n))
+    """Log-prob of one choice among all, or of an action anywhere within the bounds ([-1, 1] where they are unknown)."""
+    space = log.action_space
+    if space.is_discrete:
+        return -float(np.log(space.choices).sum())
     return -(log.actions[0].size * float(np.log(2)) + (log_scale(log) or 0.0))
 
 

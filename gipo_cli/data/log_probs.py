@@ -16,6 +16,7 @@ LOG_PROB_NAMES = (
     "behavior_log_prob", "behaviour_log_prob", "behaviour_log_probs", "behavior_logp", "sample_log_prob",
     "old_log_prob", "old_log_probs", "logp_old", "action_logp",
 )  # fmt: skip
+DISCRETE = ("categorical", "multi_categorical")
 # A Gaussian's actions reach beyond [-1, 1], or were clipped to its bounds; a tanh hardly ever rounds to them.
 MOST_AT_BOUNDS = 0.001
 MOST_LOOKED_AT = 16 * BLOCK  # rows that tell one density from another
@@ -78,22 +79,18 @@ def convention_of(
     A guess is added to `notes`: a tanh-squashed policy and a Gaussian one give the same action different densities.
 
     Returns:
-        The convention, and actions [N] int64 where it is categorical, else [N, A].
+        The convention, and actions int64 where they are choices, [N] of one a step and [N, A] of one in each
+        dimension, else [N, A] of real numbers.
 
     Raises:
-        DataError: actions of no dimension, discrete ones of more than one choice a step, or that are no whole numbers.
+        DataError: actions of no dimension, more than one choice a step where one is declared, or choices that are no
+            whole numbers.
     """
     if actions.size == 0:
         raise DataError(f"{where}: the actions have shape {list(actions.shape)}; expected one dimension or more.")
-    if declared == "categorical" or (declared not in CONVENTIONS and actions.dtype.kind in "iu"):
-        flat = actions[:, 0] if actions.ndim == 2 and actions.shape[1] == 1 else actions
-        if flat.ndim != 1:
-            raise DataError(f"{where}: discrete actions have shape {list(actions.shape)}; expected one choice a step.")
-        choices = flat.astype(np.int64)
-        if not np.array_equal(choices, flat):
-            row = int((choices != flat).argmax())
-            raise DataError(f"{where}: the action of row {row} is {flat[row]}; expected the number of a choice.")
-        return "categorical", choices
+    if declared in DISCRETE or (declared not in CONVENTIONS and actions.dtype.kind in "iu"):
+        one = declared == "categorical" or (declared != "multi_categorical" and actions.size == len(actions))
+        return ("categorical" if one else "multi_categorical"), _choices(where, actions, one)
     actions = actions[:, None] if actions.ndim == 1 else actions
     actions = actions.astype(np.float32) if actions.dtype.kind in "iu" else actions  # doses, say, of whole units
     if declared in CONVENTIONS:
@@ -107,6 +104,19 @@ def convention_of(
     guess: Convention = "tanh_gaussian" if squashed else "gaussian"
     notes.append(f"the file does not name the density of its log-probs; its actions suggest {guess}.")
     return guess, actions
+
+
+def _choices(where: str | Path, actions: np.ndarray, one: bool) -> np.ndarray:
+    flat = actions[:, 0] if one and actions.ndim == 2 and actions.shape[1] == 1 else actions
+    flat = flat[:, None] if not one and flat.ndim == 1 else flat
+    if flat.ndim != (1 if one else 2):
+        expected = "one choice a step" if one else "[N, A], one choice in each of A dimensions"
+        raise DataError(f"{where}: discrete actions have shape {list(actions.shape)}; expected {expected}.")
+    choices = flat.astype(np.int64)
+    if not np.array_equal(choices, flat):
+        row = int((choices != flat).reshape(len(flat), -1).any(-1).argmax())
+        raise DataError(f"{where}: the action of row {row} is {flat[row]}; expected the number of a choice.")
+    return choices
 
 
 def gaussian_log_probs(mean: np.ndarray, log_std: np.ndarray, actions: np.ndarray) -> np.ndarray:

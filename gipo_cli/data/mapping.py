@@ -19,10 +19,12 @@ import tomllib
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gipo_cli.data.description import ActionChoices
+from gipo_cli.data.trajectories import Convention
 from gipo_cli.errors import DataError, SettingError, brief
 
 LARGEST_FILE = 1 << 20
@@ -65,8 +67,8 @@ class Log(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     environment: str | None = None
-    convention: Literal["gaussian", "tanh_gaussian", "categorical"] | None = None
-    action_choices: Annotated[int, Field(ge=1)] | None = None
+    convention: Convention | None = None
+    action_choices: ActionChoices | None = None
     action_low: list[float] | None = None
     action_high: list[float] | None = None
     one_step: bool = False  # a bandit: every row is an episode that terminates

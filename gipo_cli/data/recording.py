@@ -1,6 +1,5 @@
 """Record a log from policies that act: what was sampled, and exactly how likely it was."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -12,17 +11,18 @@ from torch import Tensor
 
 from gipo_cli import __version__
 from gipo_cli.data.tracks import Row, Track, log_of
-from gipo_cli.data.trajectories import ActionSpace, BehaviourWeights, Trajectories
+from gipo_cli.data.trajectories import ActionSpace, Trajectories
 from gipo_cli.errors import SettingError
-from gipo_cli.policies.acting import given_to, require_fit, rescales
+from gipo_cli.policies.acting import choices_of, given_to, require_fit, rescales
 from gipo_cli.policies.policy import Policy, PolicySpec
-from gipo_cli.policies.weights import policy_to_arrays
+from gipo_cli.policies.weights import weights_of
 
 
 class Acts(Protocol):
     """What the recorder asks of a policy."""
 
     spec: PolicySpec
+    is_discrete: bool
 
     def sample(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Action, its log-prob, and the pre-squash action or none, of each row."""
@@ -61,7 +61,7 @@ def record(
 
     Args:
         policies: act on raw observations, float32; all of one convention.
-        environments: Gymnasium environments of one kind, with Box or Discrete actions.
+        environments: Gymnasium environments of one kind, with Box, Discrete or MultiDiscrete actions.
         name: of the log.
         environment_id: as Gymnasium knows it.
         steps: at least so many are recorded.
@@ -94,7 +94,7 @@ def record(
         name=name,
         environment_id=environment_id,
         convention=convention,
-        weights=weights_of(policies[0]) if len(policies) == 1 else None,
+        weights=weights_of(policies[0]) if len(policies) == 1 and isinstance(policies[0], Policy) else None,
     )
 
 
@@ -181,26 +181,11 @@ def _described(behaviour: Behaviour) -> str:
 
 def logged_space(space: Any, convention: str) -> ActionSpace:
     """The space of the actions as they are logged: [-1, 1] where a squashed policy's are stretched to the bounds."""
-    if hasattr(space, "n"):
-        return ActionSpace(shape=(), n=int(space.n))
+    if choices := choices_of(space):
+        return ActionSpace(space.shape, nvec=choices) if space.shape else ActionSpace((), n=choices[0])
     if rescales(space, convention):
         return ActionSpace(space.shape, np.full(space.shape, -1, np.float32), np.ones(space.shape, np.float32))
     return ActionSpace(space.shape, space.low.astype(np.float32), space.high.astype(np.float32))
-
-
-def weights_of(policy: Acts) -> BehaviourWeights | None:
-    """A policy's network as a log carries it; none where it has no network."""
-    if not isinstance(policy, Policy):
-        return None
-    spec: Any = policy.spec
-    return BehaviourWeights(
-        arrays=policy_to_arrays(policy),
-        nonlinearity=spec.activation,
-        output_distribution=spec.distribution,
-        observation_clip=None if math.isinf(spec.observation_clip) else spec.observation_clip,
-        observation_epsilon=0.0,  # the variance of policy_to_arrays has it in already
-        log_std_bounds=spec.log_std_bounds,
-    )
 
 
 def _reset(environment: Any, seeds: np.random.SeedSequence) -> np.ndarray:

@@ -135,6 +135,7 @@ def _require_alike(first: Trajectories, other: Trajectories) -> None:
     pairs = (
         ("observations of shape", first.observations.shape[1:], other.observations.shape[1:]),
         ("a number of choices of", first.action_space.n, other.action_space.n),
+        ("choices by dimension of", first.action_space.nvec, other.action_space.nvec),
         ("actions of shape", first.actions.shape[1:], other.actions.shape[1:]),
         ("log-probs of convention", first.convention, other.convention),
         ("log-probs of shape", first.behaviour_log_probs.shape[1:], other.behaviour_log_probs.shape[1:]),

@@ -1,14 +1,15 @@
 """The record every reader yields and everything else consumes: logged episodes laid end to end."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-Convention = Literal["gaussian", "tanh_gaussian", "categorical"]
-CONVENTIONS: tuple[str, ...] = ("gaussian", "tanh_gaussian", "categorical")
+Convention = Literal["gaussian", "tanh_gaussian", "categorical", "multi_categorical"]
+CONVENTIONS: tuple[str, ...] = ("gaussian", "tanh_gaussian", "categorical", "multi_categorical")
 # Where the log-probs come from: the file; a policy that was given; a clone of the behaviour policy; nowhere.
 Origin = Literal["recorded", "recomputed", "estimated", "none"]
 BLOCK = 1 << 16  # rows looked at together, so that columns larger than memory stay on the disk
@@ -21,12 +22,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """What actions may be: a box of real numbers, or one of `n` choices."""
+    """What actions may be: a box of real numbers, one of `n` choices, or one of `nvec[d]` in each dimension d."""
 
     shape: tuple[int, ...]
     low: np.ndarray | None = None  # [A], -inf where unbounded; none for a discrete space
     high: np.ndarray | None = None
     n: int | None = None  # number of choices of a discrete space
+    nvec: tuple[int, ...] | None = None  # number of choices in each dimension of a multi-discrete one, A of them
 
     def __post_init__(self) -> None:
         """Bounds of whole numbers become floats, as formats that keep them with the actions give them back."""
@@ -37,8 +39,37 @@ class ActionSpace:
 
     @property
     def is_discrete(self) -> bool:
-        """Whether an action is one of `n` choices."""
-        return self.n is not None
+        """Whether an action is a choice, or one in each dimension."""
+        return self.n is not None or self.nvec is not None
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Of each dimension; of an action that is one choice, one number; of a box, none."""
+        return self.nvec or (() if self.n is None else (self.n,))
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """As a policy's spec has them: choices of each dimension where there are several, else one size."""
+        return self.nvec or (self.size,)
+
+    @property
+    def size(self) -> int:
+        """Numbers that a policy names an action's distribution by: dimensions of a box, or choices in all."""
+        return sum(self.choices) if self.is_discrete else int(np.prod(self.shape))
+
+
+def space_of_choices(actions: np.ndarray, told: Sequence[int] | None) -> ActionSpace:
+    """The space of discrete actions, each counted from 0, [N] or [N, A].
+
+    Args:
+        actions: as logged.
+        told: choices of each dimension (of one choice, a single number), where they are known. What does not fit the
+            shape of the actions counts as not known; the choices are then those that were made.
+    """
+    dimensions = 1 if actions.ndim == 1 else actions.shape[1]
+    made: list[int] = (actions.reshape(-1, dimensions).max(0, initial=0) + 1).tolist()
+    choices = made if told is None or len(told) != dimensions else told
+    return ActionSpace((), n=choices[0]) if actions.ndim == 1 else ActionSpace(actions.shape[1:], nvec=tuple(choices))
 
 
 @dataclass(frozen=True)
@@ -56,6 +87,7 @@ class BehaviourWeights:
     observation_clip: float | None = None  # after standardisation, in standard deviations
     observation_epsilon: float = 1e-8  # added to the variance before the square root
     log_std_bounds: tuple[float, float] | None = None  # a state-dependent log standard deviation is clipped to these
+    choices: tuple[int, ...] = ()  # logits of each dimension of a multi_categorical policy, which last_fc has in a row
 
     def __post_init__(self) -> None:
         """Leave out single numbers, as SAC's temperature is: they are no layer."""
@@ -73,7 +105,8 @@ class Trajectories:
     name: str
     source: str  # the file or directory it was read from
     observations: np.ndarray  # [N, *O] what the behaviour policy saw
-    actions: np.ndarray  # [N, A] float, or [N] int: what was sampled, before any clipping by the environment
+    # [N, A] float, [N] int, or [N, A] int: what was sampled, before any clipping by the environment
+    actions: np.ndarray
     rewards: np.ndarray  # [N]
     # [N] natural log of beta(a|s), a density for continuous actions; [N, A] where the file has one a dimension, which
     # the checks refuse until it is summed; nan where the file has none (log_probs_origin is then "none").
@@ -141,7 +174,8 @@ class Trajectories:
         digest = hashlib.sha256()
         space, weights = self.action_space, self.behaviour_weights
         words = (self.convention, self.log_probs_origin, self.environment or "", space.shape, space.n)
-        digest.update(repr(words).encode())
+        # Only where there are several: logs of other kinds keep the fingerprint that they always had.
+        digest.update(repr(words if space.nvec is None else (*words, space.nvec)).encode())
         bounds = {"low": space.low, "high": space.high}
         columns = {field.name: getattr(self, field.name) for field in fields(self)} | bounds
         if weights is not None:

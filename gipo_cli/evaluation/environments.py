@@ -1,20 +1,24 @@
 """Environments by name, from a log or a user."""
 
+import os
 import re
 import sys
 import warnings
+from importlib import import_module
 from typing import Any
 
-from gipo_cli.errors import SettingError
+from gipo_cli.errors import SettingError, brief
 
 VERSION = re.compile(r"-v\d+$")
+NAME = re.compile(r"((?P<module>[A-Za-z0-9_.]+):)?(?P<id>[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?)")
 MUJOCO_HINT = "pip install 'gipo[mujoco]' brings the MuJoCo environments."
 
 
-def make_environments(environment_id: str, count: int) -> list[Any]:
+def make_environments(environment_id: str, count: int, *, named_by_user: bool = False) -> list[Any]:
     """Make `count` environments of one kind.
 
-    A name may come from a stranger's file. Gymnasium imports the module before a colon, so a colon is refused.
+    A name with a colon, my_module:MyEnv-v0, imports the module before it, which registers the environment; the working
+    directory is looked in first. A name may come from a stranger's file: only what the user typed may import.
 
     Raises:
         SettingError: the name is not one that Gymnasium knows, or what it needs is not installed.
@@ -23,8 +27,17 @@ def make_environments(environment_id: str, count: int) -> list[Any]:
     from gymnasium.error import DependencyNotInstalled
     from gymnasium.error import Error as GymnasiumError
 
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?", environment_id):
+    found = NAME.fullmatch(environment_id)
+    if found is None:
         raise SettingError(f"{environment_id!r} is not the name of an environment.", "Expected one such as Hopper-v5.")
+    if found["module"] and not named_by_user:
+        raise SettingError(
+            f"the environment is named {environment_id}, and no file's name for one imports a module here.",
+            f"If the module is yours: --environment {environment_id}",
+        )
+    if found["module"]:
+        _import(found["module"])
+        environment_id = found["id"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium's advice on versions is no business of who reads a log
@@ -37,6 +50,23 @@ def make_environments(environment_id: str, count: int) -> list[Any]:
         ) from error
     except GymnasiumError as error:
         raise SettingError(f"gymnasium cannot make {environment_id!r} ({error}).", _hint(environment_id)) from error
+
+
+def _import(module: str) -> None:
+    """Import the user's own module, which registers environments; it may lie in the working directory.
+
+    Raises:
+        SettingError: there is none, or it fails.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        import_module(module)
+    except Exception as error:  # whatever a module of the user's own may raise
+        raise SettingError(
+            f"the module {module} cannot be imported ({type(error).__name__}: {brief(error)}).",
+            "It is looked for in the working directory and on PYTHONPATH.",
+        ) from error
 
 
 def _is_mujoco(spec: Any) -> bool:

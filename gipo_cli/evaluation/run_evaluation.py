@@ -35,7 +35,7 @@ def evaluate_run(
 
     Args:
         run: whose policies.
-        environment: Gymnasium's name; None takes that of the log.
+        environment: Gymnasium's name, as the user gave it; None takes that of the log.
         episodes: of each policy, in each mode.
         seed: of starts and of the policies' noise.
         step: of the checkpoint; None takes the newest whole one.
@@ -56,7 +56,7 @@ def evaluate_run(
     policies = {"policy": policy}
     if (run.path / "behaviour.safetensors").is_file():
         policies["behaviour"] = load_policy(run.path / "behaviour.safetensors")[0]
-    made = make_environments(environment_id, min(episodes, SIDE_BY_SIDE))
+    made = make_environments(environment_id, min(episodes, SIDE_BY_SIDE), named_by_user=environment is not None)
     jobs = [(name, mode) for name in policies for mode in MODES]
     found: dict[tuple[str, str], Returns] = {}
     with watch(len(jobs) * episodes) as advance:

@@ -1,4 +1,4 @@
-"""Log-probability, samples and mode of the three conventions that logs speak."""
+"""Log-probabilities and divergences of the four conventions that logs speak."""
 
 import math
 
@@ -83,6 +83,28 @@ def categorical_log_prob(logits: Tensor, action: Tensor) -> Tensor:
     return F.log_softmax(logits, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
+def multi_categorical_log_prob(logits: Tensor, action: Tensor, choices: tuple[int, ...]) -> Tensor:
+    """Log probability of a choice in each dimension, which are drawn one by one.
+
+        log pi(a) = sum_d log softmax(logits_d)[a_d]
+
+    Args:
+        logits: unnormalised log probabilities, those of dimension 0 first, [..., sum of choices].
+        action: index of the choice within its dimension, [..., A] int64.
+        choices: of each dimension, A of them.
+
+    Returns:
+        Joint log probability, [...]; never positive.
+    """
+    return multi_categorical_log_prob_parts(logits, action, choices).sum(-1)
+
+
+def multi_categorical_log_prob_parts(logits: Tensor, action: Tensor, choices: tuple[int, ...]) -> Tensor:
+    """Log probability of each dimension by itself, [..., A]; `multi_categorical_log_prob` is their sum."""
+    parts = logits.split(choices, -1)
+    return torch.stack([categorical_log_prob(part, action[..., d]) for d, part in enumerate(parts)], -1)
+
+
 def gaussian_kl(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
     """KL(N || other) of diagonal Gaussians; squashing both with one function does not change it.
 
@@ -106,3 +128,9 @@ def categorical_kl(logits: Tensor, other_logits: Tensor) -> Tensor:
     """KL(p || other), [...], in nats, of unnormalised log probabilities, [..., K]."""
     log_p, log_q = F.log_softmax(logits, -1), F.log_softmax(other_logits, -1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def multi_categorical_kl(logits: Tensor, other_logits: Tensor, choices: tuple[int, ...]) -> Tensor:
+    """KL(p || other), [...], in nats: the sum of the dimensions' own, which are independent given the state."""
+    pairs = zip(logits.split(choices, -1), other_logits.split(choices, -1), strict=True)
+    return torch.stack([categorical_kl(part, other) for part, other in pairs]).sum(0)

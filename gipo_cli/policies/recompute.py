@@ -7,6 +7,7 @@ import torch
 
 from gipo_cli.data.trajectories import BLOCK, Trajectories
 from gipo_cli.errors import DataError
+from gipo_cli.policies.acting import by
 from gipo_cli.policies.policy import Policy
 
 
@@ -20,12 +21,12 @@ def recompute(log: Trajectories, policy: Policy) -> Trajectories:
         DataError: the policy's observations or actions are not those of the log.
     """
     spec, observed = policy.spec, int(np.prod(log.observations.shape[1:]))
-    acted = log.action_space.n or int(np.prod(log.actions.shape[1:]))
-    found = (spec.distribution, spec.observation_size, spec.action_size)
+    acted = log.action_space.dimensions
+    found = (spec.distribution, spec.observation_size, spec.dimensions)
     if found != (log.convention, observed, acted):
         raise DataError(
-            f"{log.name}: the policy is {found[0]} with {found[1]} observations and {found[2]} actions, "
-            f"the log {log.convention} with {observed} and {acted}.",
+            f"{log.name}: the policy is {found[0]} with {found[1]} observations and {by(found[2])} actions, "
+            f"the log {log.convention} with {observed} and {by(acted)}.",
             "Give the policy that acted; --log-prob-convention says which density the log is of.",
         )
     values = np.empty(log.transitions, np.float32)

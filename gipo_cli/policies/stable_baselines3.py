@@ -37,7 +37,11 @@ LARGEST_WEIGHTS = 2**30  # bytes of policy.pth
 SAC_LOG_STD_BOUNDS = (-20.0, 2.0)  # stable_baselines3.sac.policies: LOG_STD_MIN, LOG_STD_MAX
 MODULES = ("stable_baselines3.common.policies", "stable_baselines3.sac.policies")
 ACTIVATION_NAMES = {"ReLU": "relu", "Tanh": "tanh"}
-KNOWN = "Known: PPO, A2C and SAC with MlpPolicy, on Box observations and Box or Discrete actions."
+DISCRETE = {  # the type of an action space of choices, and the density of their log-probs
+    "<class 'gymnasium.spaces.discrete.Discrete'>": "categorical",
+    "<class 'gymnasium.spaces.multi_discrete.MultiDiscrete'>": "multi_categorical",
+}
+KNOWN = "Known: PPO, A2C and SAC with MlpPolicy, on Box observations and Box, Discrete or MultiDiscrete actions."
 # What no density can be got from, by a weight that only it has.
 WITHOUT_LOG_PROBS = {
     "q_net.": "DQN, whose actions are the greedy ones: they have no log-probabilities",
@@ -98,7 +102,7 @@ def from_model(model: Any) -> Policy:
 
 def _described(space: Any) -> dict[str, str]:
     """A space as `data` has it in text."""
-    return {":type:": str(type(space)), "dtype": str(space.dtype)}
+    return {":type:": str(type(space)), "dtype": str(space.dtype), "nvec": str(getattr(space, "nvec", ""))}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -165,10 +169,10 @@ def _rebuild(where: str, data: Mapping[str, Any], state: Mapping[str, Tensor]) -
     hidden, final = ("actor.latent_pi", "actor.mu") if squashed else ("mlp_extractor.policy_net", "action_net")
     names, sizes = _layers(where, state, hidden)
     names |= {f"last_fc.{part}": f"{final}.{part}" for part in ("weight", "bias")}
-    discrete = "Discrete'" in _text(data, "action_space", ":type:")
+    acted = _text(data, "action_space", ":type:")
     if squashed:
         names |= {f"last_fc_log_std.{part}": f"actor.log_std.{part}" for part in ("weight", "bias")}
-    elif not discrete:
+    elif acted not in DISCRETE:
         names["log_std"] = "log_std"
     rest = sorted(name for name in state if name not in names.values() and not name.startswith(IGNORED))
     missing = sorted(name for name in names.values() if name not in state)
@@ -187,13 +191,14 @@ def _rebuild(where: str, data: Mapping[str, Any], state: Mapping[str, Tensor]) -
     try:
         policy = Policy(
             PolicySpec(
-                distribution="tanh_gaussian" if squashed else "categorical" if discrete else "gaussian",
+                distribution="tanh_gaussian" if squashed else DISCRETE.get(acted, "gaussian"),
                 observation_size=first.shape[-1],
                 action_size=len(chosen["last_fc.bias"]),
                 hidden_sizes=tuple(sizes),
                 activation=_activation(where, data, "relu" if squashed else "tanh"),
                 state_dependent_std=squashed,
                 log_std_bounds=(low, high),
+                choices=_choices(data) if DISCRETE.get(acted) == "multi_categorical" else (),
             )
         )
         policy.load_state_dict({**policy.state_dict(), **chosen})
@@ -219,8 +224,15 @@ def _require_plain(where: str, data: Mapping[str, Any], state: Mapping[str, Tens
     observed, acted = _text(data, "observation_space", ":type:"), _text(data, "action_space", ":type:")
     if "gymnasium.spaces.box.Box'" not in observed or _text(data, "observation_space", "dtype") == "uint8":
         raise DataError(f"{where} observes {observed or 'an unknown space'}; expected a Box of real numbers.", KNOWN)
-    if not acted.endswith(("spaces.box.Box'>", "spaces.discrete.Discrete'>")):
-        raise DataError(f"{where} acts in {acted or 'an unknown space'}; expected a Box, or Discrete.", KNOWN)
+    if not acted.endswith("spaces.box.Box'>") and acted not in DISCRETE:
+        raise DataError(
+            f"{where} acts in {acted or 'an unknown space'}; expected a Box, Discrete or MultiDiscrete.", KNOWN
+        )
+
+
+def _choices(data: Mapping[str, Any]) -> tuple[int, ...]:
+    """Of each dimension of a MultiDiscrete space, which a .zip names in numpy's way: "[5 3]"."""
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", _text(data, "action_space", "nvec")))
 
 
 def _text(data: Mapping[str, Any], key: str, inner: str) -> str:

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from gipo_cli.errors import SettingError
-from gipo_cli.policies.acting import space_of
+from gipo_cli.policies.acting import choices_of, space_of
 from gipo_cli.policies.distributions import LARGEST_BELOW_ONE
 from gipo_cli.policies.policy import PolicySpec
 
 
 class UniformPolicy:
-    """Uniform over a bounded Box or over Discrete choices; the log-prob is a constant.
+    """Uniform over a bounded Box or over choices; the log-prob is a constant.
 
-        Discrete   log_prob = -log n
-        Box        a uniform in [-1, 1]^A, stretched to the bounds;  log_prob = -sum log(high - low) = -A log 2
+        Discrete, MultiDiscrete   log_prob = -log n,  -sum log n_d
+        Box   a uniform in [-1, 1]^A, stretched to the bounds;  log_prob = -sum log(high - low) = -A log 2
 
     The action of a Box is logged as that of a squashed policy, u = atanh(a), so that one which learns from the log has
     the same support. It also starts closer: u is logistic, and the nearest Gaussian is 0.014 nats a dimension away
@@ -31,23 +31,28 @@ class UniformPolicy:
             SettingError: as `space_of`; or the Box has a bound that is not finite: nothing is uniform over it.
         """
         space = space_of(environment, environment_id)
-        self.is_discrete = hasattr(space, "n")
+        choices = choices_of(space)
+        self.is_discrete = bool(choices)
         if not self.is_discrete and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise SettingError(
                 f"{environment_id} has actions without bounds; a random policy needs bounds to be uniform between.",
                 "Record from a policy file instead.",
             )
         self.spec = PolicySpec(
-            distribution="categorical" if self.is_discrete else "tanh_gaussian",
+            distribution=("multi_categorical" if space.shape else "categorical") if choices else "tanh_gaussian",
             observation_size=int(np.prod(environment.observation_space.shape)),
-            action_size=int(space.n if self.is_discrete else space.shape[0]),
+            action_size=sum(choices) or int(space.shape[0]),
+            choices=choices if space.shape else (),
         )
 
     def sample(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """An action of each row, its log probability, and its pre-squash action (none for choices)."""
         rows, size = len(observation), self.spec.action_size
         if self.is_discrete:
-            return torch.randint(size, (rows,), generator=generator), torch.full((rows,), -math.log(size)), None
+            choices = self.spec.dimensions
+            drawn = torch.stack([torch.randint(n, (rows,), generator=generator) for n in choices], -1)
+            log_prob = torch.full((rows,), -math.log(math.prod(choices)))
+            return drawn if self.spec.choices else drawn[:, 0], log_prob, None
         # In float64, or one action in 2^24 would be exactly -1 and its u infinite.
         drawn = 2 * torch.rand((rows, size), generator=generator, dtype=torch.float64) - 1
         drawn = drawn.clamp(-LARGEST_BELOW_ONE, LARGEST_BELOW_ONE)

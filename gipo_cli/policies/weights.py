@@ -14,10 +14,9 @@ from safetensors.torch import save_file
 
 from gipo_cli.data.trajectories import BehaviourWeights
 from gipo_cli.errors import DataError, brief
-from gipo_cli.policies.policy import ACTIVATIONS, Policy, PolicySpec
+from gipo_cli.policies.policy import ACTIVATIONS, DISTRIBUTIONS, Policy, PolicySpec
 
 SPEC_KEY = "gipo_policy_spec"
-DISTRIBUTIONS = ("gaussian", "tanh_gaussian", "categorical")
 
 
 def policy_from_arrays(
@@ -28,6 +27,7 @@ def policy_from_arrays(
     observation_clip: float | None = None,
     observation_epsilon: float = 1e-8,
     log_std_bounds: tuple[float, float] | None = None,
+    choices: tuple[int, ...] = (),
     source: str = "the behaviour policy's weights",
 ) -> Policy:
     """Build a policy from arrays named as in D4RL's metadata/policy: fc0/weight [out, in], ..., last_fc/bias.
@@ -52,11 +52,14 @@ def policy_from_arrays(
             hidden_sizes=tuple(hidden),
             activation=nonlinearity,
             state_dependent_std="log_std" not in arrays,
+            choices=choices,
         )
     except (KeyError, IndexError) as error:
         raise DataError(
             f"{source}: the weights lack {error}.", f"They hold: {', '.join(sorted(arrays)[:40]) or 'nothing'}."
         ) from error
+    except ValueError as error:
+        raise DataError(f"{source}: {brief(error)}.") from error
     if observation_clip is not None:
         spec = replace(spec, observation_clip=observation_clip)
     if log_std_bounds is not None:
@@ -82,6 +85,7 @@ def policy_from_weights(weights: BehaviourWeights, source: str) -> Policy:
         observation_clip=weights.observation_clip,
         observation_epsilon=weights.observation_epsilon,
         log_std_bounds=weights.log_std_bounds,
+        choices=weights.choices,
         source=source,
     )
 
@@ -96,6 +100,7 @@ def weights_of(policy: Policy) -> BehaviourWeights:
         observation_clip=None if math.isinf(spec.observation_clip) else spec.observation_clip,
         observation_epsilon=0.0,  # the variance of policy_to_arrays has it in already
         log_std_bounds=spec.log_std_bounds,
+        choices=spec.choices,
     )
 
 
@@ -120,7 +125,7 @@ def load_policy(path: Path) -> tuple[Policy, dict[str, str]]:
     """Read a policy from safetensors: one that `save_policy` wrote, or arrays under D4RL's names.
 
     The second kind names its network in the metadata: nonlinearity, output_distribution and, where it has them,
-    observation_clip, observation_epsilon, log_std_clip ("low,high").
+    observation_clip, observation_epsilon, log_std_clip ("low,high"), choices ("256,256,256,256").
 
     Returns:
         The policy and the file's metadata.
@@ -157,6 +162,7 @@ def _network_of(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
             "observation_clip": float(clip) if clip else None,
             "observation_epsilon": float(metadata.get("observation_epsilon", "1e-8")),
             "log_std_bounds": tuple(map(float, bounds.split(","))) if bounds else None,
+            "choices": tuple(map(int, metadata["choices"].split(","))) if metadata.get("choices") else (),
         }
     except ValueError as error:
         raise DataError(f"{path}: its metadata holds a number that cannot be read ({brief(error)}).") from error

@@ -16,7 +16,7 @@ def require_dimensions(log: Trajectories) -> BehaviourWeights:
     Raises:
         SettingError: the action has no dimensions, or the log does not carry the policy.
     """
-    if log.action_space.is_discrete:
+    if log.action_space.n is not None:
         raise SettingError(f"ratios=per-dimension: the actions of {log.name} are choices, which have no dimensions.")
     if log.behaviour_weights is None:
         raise SettingError(
@@ -30,8 +30,9 @@ def require_dimensions(log: Trajectories) -> BehaviourWeights:
 def by_dimension(samples: Samples, log: Trajectories) -> Samples:
     """The samples with log beta of every dimension of the action, whose sum is the recorded one.
 
-    A diagonal Gaussian draws its dimensions one by one, so each has a ratio of its own, and the log ratio of the action
-    is their sum. A sigma for d ratios of one dimension each is wider than the same sigma for their product.
+    A diagonal Gaussian and a multi_categorical draw their dimensions one by one, so each has a ratio of its own, and
+    the log ratio of the action is their sum. A sigma for d ratios of one dimension each is wider than the same sigma
+    for their product.
 
     Raises:
         SettingError: as `require_dimensions`.

@@ -21,7 +21,7 @@ class Samples:
     """One row a logged step, N rows, all on `device`."""
 
     observation: Tensor  # [N, O] float32
-    action: Tensor  # [N, A] float32 or [N] int64: what was sampled
+    action: Tensor  # [N, A] float32, or int64 choices, [N] or [N, A]: what was sampled
     pre_squash: Tensor | None  # [N, A] u with action = tanh(u); none where the policy does not squash
     reward: Tensor  # [N]
     behaviour_log_prob: Tensor  # [N]

@@ -14,6 +14,7 @@ from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError, DivergedError, SettingError
+from gipo_cli.policies.acting import by
 from gipo_cli.policies.likelihood import ascend
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
@@ -141,11 +142,11 @@ def _finite(kl: float, step: int) -> float:
 
 
 def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Behaviour:
-    action_size = log.action_space.n or samples.action.shape[-1]
     spec = PolicySpec(
         distribution=log.convention,
         observation_size=samples.observation.shape[-1],
-        action_size=action_size,
+        action_size=log.action_space.size,
+        choices=log.action_space.nvec or (),
         hidden_sizes=config.hidden_sizes,
         activation=config.activation,
         log_std_bounds=CLONE_LOG_STD_BOUNDS,
@@ -182,13 +183,12 @@ def initial_policy(place: Path) -> Policy:
 
 def _check_fit(policy: Policy, log: Trajectories, samples: Samples) -> None:
     spec = policy.spec
-    found = (spec.distribution, spec.observation_size, spec.action_size)
-    action_size = log.action_space.n or samples.action.shape[-1]
-    expected = (log.convention, samples.observation.shape[-1], action_size)
+    found = (spec.distribution, spec.observation_size, spec.dimensions)
+    expected = (log.convention, samples.observation.shape[-1], log.action_space.dimensions)
     if found != expected:
         raise DataError(
             "the starting policy does not fit the log: "
-            f"it is {found[0]} with {found[1]} observations and {found[2]} actions, "
-            f"the log {expected[0]} with {expected[1]} and {expected[2]}.",
+            f"it is {found[0]} with {found[1]} observations and {by(found[2])} actions, "
+            f"the log {expected[0]} with {expected[1]} and {by(expected[2])}.",
             "Start from a policy of the same kind, or leave out --init.",
         )

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import MultiDiscrete
 
 from gipo_cli.errors import SettingError
 from gipo_cli.logs import open_log
@@ -15,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize  # noqa: 
 
 from gipo_cli.collect import LogProbCallback  # noqa: E402
 from gipo_cli.policies.stable_baselines3 import from_model  # noqa: E402
+from tests.two_knobs import TwoKnobs  # noqa: E402
 
 
 class Witness(gymnasium.Wrapper):
@@ -158,3 +160,19 @@ def test_what_has_no_log_probs_is_refused_before_a_step_is_taken(tmp_path, algor
         model.learn(10, callback=LogProbCallback(tmp_path / "a.hdf5"))
     assert refused.value.message == message
     assert model.num_timesteps == 0
+
+
+def test_ppo_with_a_choice_in_each_dimension(tmp_path):
+    env = TwoKnobs()
+    env.action_space = MultiDiscrete([3, 5])  # SB3 knows no start
+    witness, kept = Witness(env), Kept()
+    model = sb3.PPO("MlpPolicy", witness, n_steps=32, batch_size=32, n_epochs=1, seed=0, device="cpu")
+    model.learn(64, CallbackList([kept, LogProbCallback(tmp_path / "a.hdf5")]))
+    log = open_log(str(tmp_path / "a.hdf5")).log
+    compare(log, [witness])
+    assert (log.convention, log.action_space.nvec, log.actions.shape) == ("multi_categorical", (3, 5), (64, 2))
+    first = log.policy_versions == log.policy_versions.min()
+    policy = kept.policies[0][1]
+    with torch.no_grad():
+        found = policy.log_prob(torch.as_tensor(log.observations[first]), torch.as_tensor(log.actions[first]))
+    np.testing.assert_allclose(log.behaviour_log_probs[first], found.numpy(), atol=1e-5)  # float32

@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from gipo_cli.collect import RecordLogProbs
 from gipo_cli.errors import DataError, SettingError
@@ -116,3 +117,35 @@ def test_an_environment_that_was_never_stepped_closes_without_a_file(tmp_path):
     env.reset()
     env.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_choice_in_each_dimension_is_counted_from_0(tmp_path):
+    env = gymnasium.make("Pendulum-v1").unwrapped
+    env.action_space = MultiDiscrete([3, 5], start=[1, -2])
+    env.step = lambda action: (np.zeros(3), 0.0, False, False, {})
+    env = RecordLogProbs(env, tmp_path / "a.hdf5")
+    env.reset(seed=0)
+    for action in ([1, -2], [3, 2]):
+        env.log_prob(-np.log(15))
+        env.step(np.array(action))
+    env.close()
+    log = open_log(str(tmp_path / "a.hdf5")).log
+    assert (log.convention, log.action_space.nvec, log.actions.tolist()) == (
+        "multi_categorical", (3, 5), [[0, 0], [2, 4]],
+    )  # fmt: skip
+    assert log.executed_actions.tolist() == [[1, -2], [3, 2]]
+
+
+@pytest.mark.parametrize(
+    ("space", "named", "what"),
+    [
+        (MultiDiscrete([3, 5]), "categorical", "a choice in each dimension"),
+        (Discrete(3), "multi_categorical", "choices"),
+        (Box(-1, 1, (2,)), "multi_categorical", "real numbers"),
+    ],
+)
+def test_a_density_of_another_kind_of_action_is_refused(space, named, what):
+    env = gymnasium.make("Pendulum-v1").unwrapped
+    env.action_space = space
+    with pytest.raises(SettingError, match=f"the convention {named} does not fit {what}"):
+        RecordLogProbs(env, convention=named)

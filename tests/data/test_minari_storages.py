@@ -151,6 +151,30 @@ def test_a_space_of_one_choice_says_how_many_there_are(minari_set, stored_as, sp
 
 
 @pytest.mark.parametrize("stored_as", FORMATS)
+@pytest.mark.parametrize(
+    ("space", "nvec", "start"),
+    [(spaces.MultiDiscrete([3, 5]), (3, 5), 0), (spaces.MultiDiscrete([3, 5], start=[1, -2]), (3, 5), [1, -2]),
+     (spaces.MultiBinary(3), (2, 2, 2), 0)], ids=str,
+)  # fmt: skip
+def test_a_choice_in_each_dimension_is_counted_from_its_start(minari_set, stored_as, space, nvec, start):
+    place, buffers = minari_set(stored_as, acted=space)
+    log = catalog.load(str(place))
+    assert (log.convention, log.action_space.nvec) == ("multi_categorical", nvec)
+    np.testing.assert_array_equal(log.actions, np.concatenate([b.actions for b in buffers]) - start)
+
+
+@pytest.mark.parametrize("nvec", [[3], [3, 5, 2], ["3", "5"], [3, 10**30], None])
+def test_choices_that_do_not_fit_the_actions_count_as_not_told(minari_set, nvec):
+    place, buffers = minari_set("hdf5", acted=spaces.MultiDiscrete([3, 5]))
+    path = place / "data/metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["action_space"] = json.dumps(json.loads(metadata["action_space"]) | {"nvec": nvec})
+    path.write_text(json.dumps(metadata))
+    made = np.concatenate([b.actions for b in buffers]).max(0) + 1
+    assert catalog.load(str(place)).action_space.nvec == tuple(made.tolist())
+
+
+@pytest.mark.parametrize("stored_as", FORMATS)
 def test_images_are_refused_by_name(minari_set, stored_as):
     image = spaces.Box(0, 255, (32, 32, 3), np.uint8)
     with pytest.raises(DataError, match="'observations' holds images stored as JPEG"):

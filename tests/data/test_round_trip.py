@@ -23,7 +23,7 @@ def logs(draw):
     lengths = draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
     steps, size = sum(lengths), draw(st.integers(1, 3))
     observed = draw(st.sampled_from([(), (1,), (3,), (2, 2)]))
-    convention = draw(st.sampled_from(["gaussian", "tanh_gaussian", "categorical"]))
+    convention = draw(st.sampled_from(["gaussian", "tanh_gaussian", "categorical", "multi_categorical"]))
     origin = draw(st.sampled_from(["recorded", "recomputed", "estimated", "none"]))
 
     def numbers(*shape):
@@ -36,9 +36,12 @@ def logs(draw):
     ends = np.zeros(steps, bool)
     ends[starts[1:] - 1] = True
     terminated = ends & (rng.random(steps) < 0.5)
-    discrete = convention == "categorical"
-    if discrete:
+    discrete = convention.endswith("categorical")
+    if convention == "categorical":
         space, actions = ActionSpace((), n=size + 1), rng.integers(0, size + 1, steps)
+    elif discrete:
+        nvec = rng.integers(1, 300, size)
+        space, actions = ActionSpace((size,), nvec=tuple(nvec.tolist())), rng.integers(0, nvec, (steps, size))
     else:
         low, high = perhaps(lambda: -np.full(size, np.inf, np.float32)), perhaps(lambda: abs(numbers(size)))
         space, actions = ActionSpace((size,), low, high), np.tanh(numbers(steps, size))
@@ -52,15 +55,16 @@ def logs(draw):
         pre_squash_actions=perhaps(lambda: numbers(steps, size)) if convention == "tanh_gaussian" else None,
         executed_actions=None if discrete else perhaps(lambda: numbers(steps, size)),
         policy_versions=perhaps(lambda: rng.integers(0, 9, steps).astype(draw(st.sampled_from(["i8", "i4", "u1"])))),
-        behaviour_weights=perhaps(lambda: weights(draw, numbers, int(np.prod(observed)), size + discrete, convention)),
+        behaviour_weights=perhaps(lambda: weights(draw, numbers, int(np.prod(observed)), space, convention)),
         log_probs_origin=origin, repairs=draw(st.sampled_from([(), ("shift", "base10")])),
     )  # fmt: skip
 
 
-def weights(draw, numbers, observed, acted, convention):
+def weights(draw, numbers, observed, space, convention):
+    acted = space.size
     arrays = {"fc0/weight": numbers(4, observed), "fc0/bias": numbers(4), "last_fc/weight": numbers(acted, 4),
               "last_fc/bias": numbers(acted)}  # fmt: skip
-    if convention != "categorical":
+    if not convention.endswith("categorical"):
         if draw(st.booleans()):
             arrays["log_std"] = numbers(acted)
         else:
@@ -72,6 +76,7 @@ def weights(draw, numbers, observed, acted, convention):
         observation_clip=draw(st.sampled_from([None, 5.0, 0.1])),
         observation_epsilon=draw(st.sampled_from([0.0, 1e-8])),
         log_std_bounds=draw(st.sampled_from([None, (-20.0, 2.0), (-5.0, 0.1)])),
+        choices=space.nvec or (),
     )  # fmt: skip
 
 

@@ -78,6 +78,8 @@ def test_one_hot_actions_become_choices(tmp_path):
     assert (log.convention, log.action_space.n, log.episodes) == ("categorical", 3, 1)
     assert log.notes == ("actions are one-hot; each became the number of its choice.",)
     spoiled = found["action"].copy()
+    choices = catalog.load(str(write(tmp_path / "numbers", leaves(action=np.arange(18).reshape(6, 3) % 4), [6])))
+    assert (choices.convention, choices.action_space.nvec) == ("multi_categorical", (4, 4, 4))
     spoiled[2] = 1
     with pytest.raises(DataError, match="the actions are whole numbers of 3 columns, and not one-hot"):
         catalog.load(str(write(tmp_path / "log", leaves(action=spoiled), [6])))

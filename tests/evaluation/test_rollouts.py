@@ -1,5 +1,7 @@
 """Rollouts: every episode counts, starts depend on (seed, episode) alone; scores and intervals by hand."""
 
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -57,6 +59,32 @@ def test_an_environment_that_cannot_be_made_says_what_helps(environment_id, hint
     with pytest.raises(SettingError) as refused:
         make_environments(environment_id, 1)
     assert refused.value.hint == hint
+
+
+def test_only_what_the_user_typed_imports_a_module(tmp_path, monkeypatch):
+    (tmp_path / "own_lab.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('OwnLab/Pole-v0', 'gymnasium.envs.classic_control.cartpole:CartPoleEnv')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError, match="no file's name for one imports a module") as refused:
+        make_environments("own_lab:OwnLab/Pole-v0", 1)
+    assert refused.value.hint == "If the module is yours: --environment own_lab:OwnLab/Pole-v0"
+    assert "own_lab" not in sys.modules
+    (made,) = make_environments("own_lab:OwnLab/Pole-v0", 1, named_by_user=True)
+    assert made.spec.id == "OwnLab/Pole-v0"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "ModuleNotFoundError: No module named"), ("1 / 0", "ZeroDivisionError: division by zero")]
+)
+def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch, text, said):
+    name = f"broken_lab_{text is None}"
+    if text:
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError, match=f"the module {name} cannot be imported .{said}"):
+        make_environments(f"{name}:Lab-v0", 1, named_by_user=True)
 
 
 def test_an_environment_without_its_package_does_not_name_mujoco(monkeypatch):

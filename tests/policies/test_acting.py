@@ -35,13 +35,17 @@ def test_the_stretch_is_stable_baselines3s():
 
 def test_choices_are_counted_from_the_spaces_start():
     assert given_to(Discrete(3, start=-1), "categorical", np.array([0, 2])).tolist() == [-1, 1]
+    knobs = MultiDiscrete([3, 5], start=[1, -2])
+    assert given_to(knobs, "multi_categorical", np.array([[0, 0], [2, 4]])).tolist() == [[1, -2], [3, 2]]
 
 
-@pytest.mark.parametrize("space", [MultiDiscrete([2, 2]), Box(-1, 1, (2, 2))])
+@pytest.mark.parametrize("space", [MultiDiscrete([[2, 2], [3, 3]]), Box(-1, 1, (2, 2))])
 def test_actions_of_another_kind_are_refused(space):
     env = gymnasium.make("Pendulum-v1").unwrapped
     env.action_space = space
-    with pytest.raises(SettingError, match=r"Pendulum-v1 has actions in .*; expected Discrete, or a flat Box\."):
+    with pytest.raises(
+        SettingError, match=r"(?s)Pendulum-v1 has actions in .*; expected Discrete, or a flat MultiDiscrete or Box\."
+    ):
         space_of(env, "Pendulum-v1")
 
 
@@ -50,9 +54,22 @@ def test_actions_of_another_kind_are_refused(space):
     [
         (PolicySpec("gaussian", 4, 1), "has 4 observations and 1 actions, the environment 3 and 1."),
         (PolicySpec("categorical", 3, 1), "acts by choices, the environment takes real numbers."),
+        (
+            PolicySpec("multi_categorical", 3, 5, choices=(2, 3)),
+            "acts by choices, the environment takes real numbers.",
+        ),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused(spec, message):
     with pytest.raises(DataError) as refused:
         require_fit(Policy(spec), gymnasium.make("Pendulum-v1"))
     assert refused.value.message == f"the policy {message}"
+
+
+def test_choices_in_other_dimensions_are_refused():
+    env = gymnasium.make("Pendulum-v1").unwrapped
+    env.action_space = MultiDiscrete([3, 2])
+    require_fit(Policy(PolicySpec("multi_categorical", 3, 5, choices=(3, 2))), env)
+    with pytest.raises(DataError) as refused:
+        require_fit(Policy(PolicySpec("multi_categorical", 3, 5, choices=(2, 3))), env)
+    assert refused.value.message == ("the policy has 3 observations and 2 x 3 actions, the environment 3 and 3 x 2.")

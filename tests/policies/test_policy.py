@@ -1,9 +1,10 @@
+import json
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.distributions import Categorical, Normal
+from torch.distributions import Categorical, Normal, kl_divergence
 
 from gipo_cli.policies.policy import Policy, PolicySpec
 
@@ -96,3 +97,58 @@ def test_spec_survives_json():
 
     for spec in (SPEC, replace(SPEC, observation_clip=5.0, state_dependent_std=False)):
         assert PolicySpec.from_dict(json.loads(json.dumps(spec.to_dict(), allow_nan=False))) == spec
+
+
+def test_several_choices_are_independent_softmaxes():
+    policy = make(distribution="multi_categorical", action_size=6, choices=(2, 4))
+    logits = policy.logits(observations())
+    each = [Categorical(logits=logits[:, :2]), Categorical(logits=logits[:, 2:])]
+    action, log_prob, pre_squash = policy.sample(observations(), torch.Generator().manual_seed(2))
+    assert action.shape == (20, 2)
+    assert pre_squash is None
+    parts = torch.stack([each[d].log_prob(action[:, d]) for d in (0, 1)], -1)
+    torch.testing.assert_close(policy.log_prob_parts(observations(), action), parts)
+    torch.testing.assert_close(policy.log_prob(observations(), action), parts.sum(-1))
+    torch.testing.assert_close(log_prob, parts.sum(-1).detach())
+    mode = torch.stack([each[d].probs.argmax(-1) for d in (0, 1)], -1)
+    assert torch.equal(policy.mode(observations()), mode)
+    other = make(distribution="multi_categorical", action_size=6, choices=(2, 4))
+    with torch.no_grad():
+        other.last_fc.bias.add_(torch.arange(6.0))
+    found = policy.divergence(policy.parameters_at(observations()), other.parameters_at(observations()))
+    moved = other.logits(observations())
+    expected = kl_divergence(each[0], Categorical(logits=moved[:, :2]))
+    expected = expected + kl_divergence(each[1], Categorical(logits=moved[:, 2:]))
+    torch.testing.assert_close(found, expected)
+
+
+def test_several_choices_are_drawn_as_often_as_they_should_be():
+    policy = make(distribution="multi_categorical", action_size=5, choices=(2, 3))
+    n, one = 40_000, observations(1)
+    action, log_prob, _ = policy.sample(one.expand(n, 3), torch.Generator().manual_seed(4))
+    joint = torch.bincount(action[:, 0] * 3 + action[:, 1], minlength=6) / n
+    every = torch.cartesian_prod(torch.arange(2), torch.arange(3))
+    expected = policy.log_prob(one.expand(6, 3), every).exp().detach()
+    torch.testing.assert_close(joint, expected, atol=4 * 0.5 / n**0.5, rtol=0)  # 4 standard errors at most
+    assert log_prob.max() <= 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distribution": "multi_categorical", "choices": (2, 4)}, r"its 2 logits are of \[2, 4\] choices"),
+        ({"distribution": "multi_categorical"}, r"its 2 logits are of \[\] choices"),
+        ({"distribution": "multi_categorical", "choices": (2, 0)}, r"its 2 logits are of \[2, 0\] choices"),
+        ({"choices": (1, 1)}, "its distribution is 'gaussian', which has no choices in several dimensions"),
+    ],
+)
+def test_a_spec_whose_choices_do_not_add_up_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
+
+
+def test_a_spec_of_several_choices_goes_through_json_and_others_are_written_as_ever():
+    spec = PolicySpec("multi_categorical", 3, 6, choices=(2, 4))
+    assert PolicySpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert "choices" not in SPEC.to_dict()
+    assert PolicySpec.from_dict(SPEC.to_dict()) == SPEC

@@ -117,12 +117,29 @@ def test_a_features_extractor_of_ones_own_is_refused():
         from_model(sb3.PPO("MlpPolicy", "CartPole-v1", device="cpu", policy_kwargs={"features_extractor_class": Own}))
 
 
-def test_pixels_and_many_choices_are_refused():
-    from gymnasium.spaces import Box, MultiDiscrete
+def test_a_choice_in_each_dimension_is_the_one_of_evaluate_actions(tmp_path):
+    from gymnasium.spaces import MultiDiscrete
 
     env = gymnasium.make("CartPole-v1").unwrapped
-    env.action_space = MultiDiscrete([2, 2])
-    with pytest.raises(DataError, match=r"acts in .*MultiDiscrete"):
+    env.action_space = MultiDiscrete([2, 5, 3])
+    model, path = saved(tmp_path, "PPO", env)
+    policy, _ = load_zip(path)
+    assert policy.spec.choices == from_model(model).spec.choices == (2, 5, 3)
+    observation = torch.randn(500, 4)
+    action, log_prob, _ = policy.sample(observation, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        _, expected, _ = model.policy.evaluate_actions(observation, action)
+    torch.testing.assert_close(log_prob, expected, atol=1e-5, rtol=1e-5)
+    greedy = model.predict(observation.numpy(), deterministic=True)[0]
+    np.testing.assert_array_equal(policy.mode(observation).numpy(), greedy)
+
+
+def test_pixels_and_binary_actions_are_refused():
+    from gymnasium.spaces import Box, MultiBinary
+
+    env = gymnasium.make("CartPole-v1").unwrapped
+    env.action_space = MultiBinary(2)
+    with pytest.raises(DataError, match=r"acts in .*MultiBinary'>; expected a Box, Discrete or MultiDiscrete"):
         from_model(sb3.PPO("MlpPolicy", env, device="cpu"))
     env = gymnasium.make("CartPole-v1").unwrapped
     env.observation_space = Box(0, 255, (36, 36, 3), np.uint8)

@@ -114,7 +114,7 @@ class Clone:
             for t in temperatures
         ]
         # float32 tells 2^24 actions apart in each dimension; no policy is narrower than that.
-        self._widest_gap = 24 * np.log(2) * (1 if self.discrete else sample.actions.shape[-1])
+        self._widest_gap = 24 * np.log(2) * (1 if sample.actions.ndim == 1 else sample.actions.shape[-1])
         self.parts = _parts(self.reference.spread(), self.held_out)
 
     def fit(self, values: np.ndarray) -> Fit:

@@ -13,6 +13,7 @@ from gipo_cli.data.findings import Finding
 from gipo_cli.data.log_prob_errors import uniform_log_prob
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError
+from gipo_cli.policies.acting import by
 
 ROWS = 50_000
 MOST_NUMBERS = 2**26  # of observations in memory, 256 MiB: fewer rows where each is a picture
@@ -58,11 +59,11 @@ def _policy_of(log: Trajectories, sample: Sample) -> Reference:
     spec, observed = policy.spec, sample.observations.shape[1]
     if spec.observation_size != observed:
         raise DataError(f"{log.name}: its policy takes {spec.observation_size} observations, the log has {observed}.")
-    size = log.action_space.n or sample.actions.shape[-1]
-    if (spec.distribution, spec.action_size) != (log.convention, size):
+    acted = log.action_space.dimensions
+    if (spec.distribution, spec.dimensions) != (log.convention, acted):
         raise DataError(
-            f"{log.name}: its policy is {spec.distribution} with {spec.action_size} actions, "
-            f"the log {log.convention} with {size}."
+            f"{log.name}: its policy is {spec.distribution} with {by(spec.dimensions)} actions, "
+            f"the log {log.convention} with {by(acted)}."
         )
     return Reference(policy, sample.observations, sample)
 

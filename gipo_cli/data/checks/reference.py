@@ -44,7 +44,7 @@ class Reference:
     def log_prob(self, temperature: float = 1.0) -> np.ndarray:
         """Log-prob of the logged actions, [n]: logits divided by the temperature, or standard deviations times it."""
         if self.policy.is_discrete:
-            return distributions.categorical_log_prob(self.logits / temperature, self.action).numpy()
+            return self.policy.log_prob_of_choice(self.logits / temperature, self.action).numpy()
         log_std = self.log_std + math.log(temperature)
         density = (
             distributions.gaussian_log_prob if self.sample.pre_squash is None else distributions.tanh_gaussian_log_prob
@@ -54,8 +54,8 @@ class Reference:
     def spread(self) -> np.ndarray:
         """How widely the policy draws at each row, [n]: its entropy up to a constant, a function of the state alone."""
         if self.policy.is_discrete:
-            log_probs = self.logits.log_softmax(-1)
-            return -(log_probs.exp() * log_probs).sum(-1).numpy()
+            log_probs = [logits.log_softmax(-1) for logits in self.policy.by_dimension(self.logits)]
+            return -torch.stack([(each.exp() * each).sum(-1) for each in log_probs]).sum(0).numpy()
         return self.log_std.sum(-1).numpy()
 
     def flattened(self, temperature: float) -> np.ndarray:
@@ -64,9 +64,11 @@ class Reference:
         It is a density like any other, but gives nothing to choices that the policy may never make: of what it gave
         to those no logged step would bring back its share, and its mean ratio would not be 1.
         """
-        likely = self.logits >= self.logits.max(-1, keepdim=True).values + math.log(LIKELY)
-        logits = torch.where(likely, self.logits / temperature, -math.inf)
-        return distributions.categorical_log_prob(logits, self.action).numpy()
+        parts = []
+        for logits in self.policy.by_dimension(self.logits):
+            likely = logits >= logits.max(-1, keepdim=True).values + math.log(LIKELY)
+            parts.append(torch.where(likely, logits / temperature, -math.inf))
+        return self.policy.log_prob_of_choice(torch.cat(parts, -1), self.action).numpy()
 
     def log_mass(self, temperature: float) -> np.ndarray | float:
         """Log of the probability of an action that is not too near a bound to be compared; 0 where all are."""
@@ -116,9 +118,10 @@ def clone_of(log: Trajectories, sample: Sample) -> tuple[Reference, np.ndarray]:
     held_out = sample.episode % HELD_OUT == HELD_OUT - 1
     features = _features(sample, sample.age)
     spec = PolicySpec(
-        distribution="categorical" if log.action_space.is_discrete else "gaussian",
+        distribution=log.convention if log.action_space.is_discrete else "gaussian",
         observation_size=features.shape[1],
-        action_size=log.action_space.n or sample.actions.shape[-1],
+        action_size=log.action_space.size,
+        choices=log.action_space.nvec or (),
         hidden_sizes=(CLONE_WIDTH, CLONE_WIDTH),
         log_std_bounds=(-5.0, 2.0),
         observation_clip=STANDARDISED_LIMIT,

@@ -51,13 +51,23 @@ def check_numbers(log: Trajectories) -> list[Finding]:
     if log.log_probs_origin == "none":
         del columns["behaviour_log_probs"]
     findings = [found for name, column in columns.items() if (found := _not_finite(log, name, column))]
-    n = log.action_space.n
-    if n is not None and n > MOST_CHOICES:
-        findings.append(_error("choices", n, f"its action space has {n:,} choices; up to {MOST_CHOICES:,} are taken."))
-    elif n is not None and (log.actions.min() < 0 or log.actions.max() >= n):
-        low, high = int(log.actions.min()), int(log.actions.max())
-        findings.append(_error("choices", high, f"actions range from {low} to {high} of {n} choices."))
-    return findings
+    return [*findings, *_not_a_choice(log)] if log.action_space.is_discrete else findings
+
+
+def _not_a_choice(log: Trajectories) -> Iterator[Finding]:
+    """The first dimension with a choice that is none; an action that is one choice has one."""
+    space, actions = log.action_space, log.actions.reshape(log.transitions, -1)
+    if space.size > MOST_CHOICES:
+        yield _error(
+            "choices", space.size, f"its action space has {space.size:,} choices; up to {MOST_CHOICES:,} are taken."
+        )
+        return
+    ranges = zip(space.choices, actions.min(0).tolist(), actions.max(0).tolist(), strict=True)
+    for d, (n, low, high) in enumerate(ranges):
+        if low < 0 or high >= n:
+            where = "" if space.n is not None else f" in dimension {d}"
+            yield _error("choices", high, f"actions range from {low} to {high} of {n} choices{where}.")
+            return
 
 
 def _not_finite(log: Trajectories, name: str, column: np.ndarray) -> Finding | None:

@@ -1,5 +1,6 @@
 """D4RL's HDF5 layout: flat columns of all episodes laid end to end, with the quirks of its releases."""
 
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,13 +10,14 @@ import numpy as np
 from gipo_cli.data.description import require_size
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.hdf5 import attribute, column_of, is_hdf5, member, open_safely, read_column, read_text, type_of
-from gipo_cli.data.log_probs import gaussian_log_probs, log_prob_key, what_there_is
+from gipo_cli.data.log_probs import DISCRETE, gaussian_log_probs, log_prob_key, what_there_is
 from gipo_cli.data.options import ReadOptions
 from gipo_cli.data.readers import Reader
 from gipo_cli.data.trajectories import CONVENTIONS, BehaviourWeights, Convention, Trajectories
 from gipo_cli.errors import DataError
 
 D4RL_LOG_STD_BOUNDS = (-20.0, 2.0)  # of rlkit's SAC policy, which made D4RL's own files
+NUMBER = re.compile(r"[0-9]{1,9}")  # of choices
 LOG_STD_KEYS = ("infos/action_log_std", "infos/action_logstd")  # of Adroit v1, of v0
 NAMES = {
     "pre_squash_actions": "infos/pre_squash_actions", "executed_actions": "infos/executed_actions",
@@ -66,7 +68,7 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
             executed_actions=read_column(file, "infos/executed_actions"),
             policy_versions=read_column(file, "infos/policy_versions"),
             declared_convention=options.log_prob_convention or cast(Any, declared),
-            choices=int(choices) if isinstance(choices, float) else 2 if flags else None,
+            choices=_choices(choices) or ([2] * (actions[:1].size if len(actions) else 1) if flags else None),
             action_low=read_column(file, "metadata/action_low"),
             action_high=read_column(file, "metadata/action_high"),
             environment=_environment(file),
@@ -144,7 +146,16 @@ def _behaviour_weights(file: h5py.File, notes: list[str]) -> BehaviourWeights | 
         observation_clip=clip if isinstance(clip, float) else None,
         observation_epsilon=epsilon if isinstance(epsilon, float) else 1e-8,
         log_std_bounds=(low, high) if isinstance(low, float) and isinstance(high, float) else unsaid,
+        choices=tuple(_choices(attribute(group, "choices")) or ()),
     )
+
+
+def _choices(told: str | float | None) -> list[int] | None:
+    """A number of choices, or one of each dimension as text: "256,256"; none where it is neither."""
+    if isinstance(told, int | float):
+        return [int(told)]
+    parts = told.split(",") if told else []
+    return [int(part) for part in parts] if parts and all(map(NUMBER.fullmatch, parts)) else None
 
 
 def _layers(group: h5py.Group) -> dict[str, h5py.Dataset]:
@@ -168,7 +179,7 @@ def _what_lacks(shapes: dict[str, tuple[int, ...]], distribution: str | None, no
     # Adroit's "cloned" files store weights transposed, [in, out]: they are not the policy as it stands.
     if "fc0/weight" in shapes and shapes["fc0/weight"][:1] != shapes.get("fc0/bias", (0,)):
         return "its weights are stored transposed"
-    if "last_fc_log_std/weight" not in shapes and "log_std" not in shapes and distribution != "categorical":
+    if "last_fc_log_std/weight" not in shapes and "log_std" not in shapes and distribution not in DISCRETE:
         return "it has no standard deviations"
     return ""
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from gipo_cli.data.behaviour_file import NAME as POLICY_FILE
 from gipo_cli.data.behaviour_file import behaviour_weights
-from gipo_cli.data.log_probs import convention_of, log_prob_key, what_there_is
+from gipo_cli.data.log_probs import DISCRETE, convention_of, log_prob_key, what_there_is
 from gipo_cli.data.minari_episodes import Episodes, flags, observed_keys, outlined
 from gipo_cli.data.minari_storages import DATA_FILE, Storage, open_storage, storage_of
 from gipo_cli.data.options import ReadOptions
 from gipo_cli.data.places import refuse_leading_out
 from gipo_cli.data.readers import Reader
-from gipo_cli.data.trajectories import ActionSpace, Origin, Trajectories
+from gipo_cli.data.trajectories import ActionSpace, Origin, Trajectories, space_of_choices
 from gipo_cli.errors import DataError, SettingError
 
 METADATA_FILE = "metadata.json"
@@ -280,11 +280,12 @@ def _space(text: object) -> dict[str, Any]:
 def _action_space(metadata: dict[str, Any], actions: np.ndarray, convention: str) -> tuple[ActionSpace, np.ndarray]:
     """The action space that metadata.json names, else the one that the actions fill; and actions counted from 0."""
     space = _space(metadata.get("action_space"))
-    if convention == "categorical":
-        n, start = _choices(space)
-        if type(start) is not int or type(n) is not int or abs(start) > LARGEST_START:
-            return ActionSpace(shape=(), n=int(actions.max(initial=0)) + 1), actions
-        return ActionSpace(shape=(), n=n), actions - start if start else actions
+    if convention in DISCRETE:
+        counts, starts = _choices(space, 1 if actions.ndim == 1 else actions.shape[1])
+        if counts is None:
+            return space_of_choices(actions, None), actions
+        first = np.asarray(starts if actions.ndim > 1 else starts[0])
+        return space_of_choices(actions, counts), actions - first if first.any() else actions
     # A Box has bounds even where the log that gipo wrote into it has none.
     known = metadata.get("gipo_action_bounds")
     sides = known if isinstance(known, list) else ["low", "high"]
@@ -293,13 +294,16 @@ def _action_space(metadata: dict[str, Any], actions: np.ndarray, convention: str
     return ActionSpace(shape=actions.shape[1:], low=fitting[0], high=fitting[1]), actions
 
 
-def _choices(space: dict[str, Any]) -> tuple[Any, Any]:
-    """How many choices a space has, and the first of them: of a Discrete, a MultiDiscrete or a MultiBinary of one."""
-    if space.get("type") == "MultiBinary":
-        return 2, 0
-    told = space.get("n", space.get("nvec")), space.get("start", 0)
-    n, start = (value[0] if isinstance(value, list) and len(value) == 1 else value for value in told)
-    return n, start
+def _choices(space: dict[str, Any], dimensions: int) -> tuple[list[int] | None, list[int]]:
+    """Choices of each dimension of a Discrete, MultiDiscrete or MultiBinary, none if not told, and the first ones."""
+    binary = space.get("type") == "MultiBinary"
+    told = [2] * dimensions if binary else space.get("n", space.get("nvec")), space.get("start", 0)
+    counts, starts = (value if isinstance(value, list) else [value] for value in told)
+    starts = starts * dimensions if len(starts) == 1 else starts
+    numbers = [n for n in (*counts, *starts) if type(n) is int and abs(n) <= LARGEST_START]
+    if len(counts) != dimensions or len(starts) != dimensions or len(numbers) != 2 * dimensions:
+        return None, []
+    return numbers[:dimensions], numbers[dimensions:]
 
 
 def _bound(space: dict[str, Any], side: str) -> np.ndarray | None:

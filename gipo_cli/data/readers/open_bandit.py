@@ -89,7 +89,7 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
             terminals=np.ones(len(chosen), bool),
             final_observations=observations,  # nothing follows a terminal step; what stands there is never used
             declared_convention="categorical",
-            choices=choices,
+            choices=[choices],
             notes=[f"each of the {len(chosen):,} recommendations is an episode of one step, of {choices} items."],
             names={"actions": "item_id", "rewards": "click", "log_probs": key},
         )

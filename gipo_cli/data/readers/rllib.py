@@ -127,7 +127,7 @@ def _flat(
         episodes=episodes,
         executed_actions=executed,
         declared_convention=declared,
-        choices=inputs.shape[1] if discrete and inputs is not None and inputs.ndim == 2 else None,
+        choices=[inputs.shape[1]] if discrete and inputs is not None and inputs.ndim == 2 else None,
         notes=notes,
         names=NAMES | ({"log_probs": key} if key else {}),
     )
@@ -163,7 +163,7 @@ def _computed(
             notes.append("log-probs computed from action_dist_inputs, as logits of the choices.")
             return categorical_log_probs(inputs, actions), None
         actions = actions.reshape(len(actions), -1)
-        if inputs.shape[1] == 2 * actions.shape[1]:
+        if inputs.shape[1] == 2 * actions.shape[1] and actions.dtype.kind == "f":
             notes.append("log-probs computed from action_dist_inputs, as mean and log standard deviation.")
             mean, log_std = np.split(inputs, 2, axis=1)
             if declared == "tanh_gaussian":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gipo_cli.data import arrow
-from gipo_cli.data.description import weights_of
+from gipo_cli.data.description import as_list, weights_of
 from gipo_cli.data.flat import FlatLog, to_trajectories
 from gipo_cli.data.interleaved import in_order, restarts
 from gipo_cli.data.log_probs import log_prob_key, what_there_is
@@ -176,7 +176,7 @@ def _flat(source: Source, name: str, options: ReadOptions, roles: dict[str, Name
         declared_convention=options.log_prob_convention
         or said.convention
         or (described.convention if described else None),
-        choices=said.action_choices or (described.action_choices if described else None) or choices,
+        choices=as_list(said.action_choices or (described.action_choices if described else None) or choices),
         action_low=low,
         action_high=high,
         environment=said.environment or (described.environment if described else None),

@@ -94,7 +94,7 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
             episodes=_episodes(columns["episodes"], lanes),
             policy_versions=columns["policy_versions"],
             declared_convention=options.log_prob_convention or ("categorical" if choices else None),
-            choices=choices,
+            choices=[choices] if choices else None,
             notes=notes,
             names={ours: leaf for ours, leaf in found.items() if leaf},
         )
@@ -209,7 +209,9 @@ def _time_is_first(observations: np.ndarray, following: np.ndarray | None) -> bo
 
 
 def _actions(place: Path, actions: np.ndarray, notes: list[str]) -> tuple[np.ndarray, int | None]:
-    """Choices as numbers: TorchRL's default for a discrete action is one-hot."""
+    """Choices as numbers: TorchRL's default for a discrete action is one-hot, that for several are numbers already."""
+    if actions.dtype.kind in "iu" and actions.max(initial=0) > 1:
+        return actions, None
     if actions.ndim == 2 and actions.shape[1] > 1 and actions.dtype.kind in "biu":
         if not ((actions == 0) | (actions == 1)).all() or not (actions.sum(1) == 1).all():
             raise DataError(f"{place}: the actions are whole numbers of {actions.shape[1]} columns, and not one-hot.")

@@ -15,7 +15,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -126,6 +126,11 @@ def arrays_of(log: Trajectories) -> dict[str, np.ndarray]:
     return {name: native(array) for name, array in found.items() if array is not None}
 
 
+def listed(choices: Iterable[int]) -> str:
+    """Choices of each dimension as one text, where a format has no lists of numbers: 256,256."""
+    return ",".join(map(str, choices))
+
+
 def native(array: np.ndarray) -> np.ndarray:
     """An array without gaps in this machine's byte order: the same array where it is so already."""
     return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
@@ -140,6 +145,7 @@ def description(log: Trajectories, origin: Origin | None) -> str:
         "observation_clip": weights.observation_clip,
         "observation_epsilon": weights.observation_epsilon,
         "log_std_bounds": weights.log_std_bounds,
+        **({"choices": weights.choices} if weights.choices else {}),
     }
     return json.dumps({
         "format": FORMAT,
@@ -147,7 +153,7 @@ def description(log: Trajectories, origin: Origin | None) -> str:
         "convention": log.convention,
         "log_probs_origin": log.log_probs_origin,
         "environment": log.environment,
-        "action_choices": log.action_space.n,
+        "action_choices": log.action_space.n or log.action_space.nvec,
         "action_shape": list(log.action_space.shape),
         "observation_shape": list(log.observations.shape[1:]),
         "weights": network,

@@ -7,7 +7,7 @@ import numpy as np
 
 from gipo_cli.data.hdf5_writing import Hdf5Writer, describe, new_hdf5
 from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
-from gipo_cli.data.writers import Origin, columns_of, new_place, refuse_existing
+from gipo_cli.data.writers import Origin, columns_of, listed, new_place, refuse_existing
 
 __all__ = ["refuse_existing", "write"]
 
@@ -56,6 +56,8 @@ def _fill(writer: Hdf5Writer, log: Trajectories) -> None:
         writer.store(file, key, column, packed=True)
     if space.n is not None:
         file.attrs["action_choices"] = space.n
+    if space.nvec is not None:
+        describe(file, "action_choices", listed(space.nvec))
     describe(file, "output_distribution", log.convention)
     if log.behaviour_weights is not None:
         _fill_policy(file.create_group("metadata/policy", track_order=True), log.behaviour_weights)
@@ -73,3 +75,5 @@ def _fill_policy(group: h5py.Group, weights: BehaviourWeights) -> None:
         describe(group, "log_std_bounds", "none")  # D4RL's own files say nothing, and mean rlkit's
     else:
         group.attrs["log_std_low"], group.attrs["log_std_high"] = weights.log_std_bounds
+    if weights.choices:
+        describe(group, "choices", listed(weights.choices))

@@ -8,13 +8,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 from minari.dataset.minari_storage import MinariStorage
 from safetensors.numpy import save
 
 from gipo_cli.data.hdf5_writing import Hdf5Writer, new_hdf5
 from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
-from gipo_cli.data.writers import Origin, columns_of, native, new_place
+from gipo_cli.data.writers import Origin, columns_of, listed, native, new_place
 
 IDENTIFIER = re.compile(r"([-_\w][-_\w/]*[-_\w]+/)?[-_\w]+?-v\d+")  # Minari's
 MAIN_FILE = "main_data.hdf5"
@@ -71,6 +71,8 @@ def _spaces(log: Trajectories) -> tuple[Space[Any], Space[Any]]:
     seen = _box(observed.shape[1:], np.result_type(observed, log.final_observations), None, None)
     if space.n is not None:
         return seen, Discrete(space.n)
+    if space.nvec is not None:
+        return seen, MultiDiscrete(list(space.nvec))
     return seen, _box(space.shape, log.actions.dtype, space.low, space.high)
 
 
@@ -99,6 +101,8 @@ def _policy(weights: BehaviourWeights) -> bytes:
         described["observation_clip"] = repr(float(weights.observation_clip))
     if weights.log_std_bounds is not None:
         described["log_std_clip"] = ",".join(repr(float(bound)) for bound in weights.log_std_bounds)
+    if weights.choices:
+        described["choices"] = listed(weights.choices)
     return save({name: native(array) for name, array in sorted(weights.arrays.items())}, described)
 
 
