@@ -56,6 +56,7 @@ class TrainConfig:
     steer_sigma: str = ""  # kl or ess: sigma is steered to kl_target or ess_target in place of the anchor
     ess_target: float = 0.5  # effective share of the held-out steps that steer_sigma=ess goes for
 
+    patience: int = 0  # reports without a new best lower bound of the held-out surrogate that end a run; 0 never does
     certify: bool = True  # go back to the starting policy where held-out episodes do not bear out an improvement
 
     hidden_sizes: tuple[int, ...] = (256, 256)  # of a cloned policy; a loaded one keeps its own shape
@@ -83,6 +84,7 @@ class TrainConfig:
         _require("kl_target", self.kl_target, lambda value: value >= 0, "0 (no anchor) or above")
         _require("improvement_kl", self.improvement_kl, lambda value: value >= 0, "0 (beta's own values) or above")
         _require("discount", self.discount, lambda value: 0 <= value < 1, "of 0 or above and below 1")
+        _require("patience", self.patience, lambda value: value >= 0, "0 (off) or above")
         _require("seed", self.seed, lambda value: 0 <= value < 2**63, "0 or above")
         _require("held_out_fraction", self.held_out_fraction, lambda value: 0 < value < 1, "between 0 and 1")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:

@@ -103,3 +103,25 @@ def test_values_computed_in_rounds_are_the_same_after_a_kill(cartpole_log, tmp_p
     (killed / "latest").write_text("step-00000020\n")
     finish("train", "--resume", killed)
     assert content(killed) == content(whole)
+
+
+def test_a_run_that_ends_early_ends_where_its_own_reports_say_also_after_a_kill(cartpole_log, tmp_path):
+    settings = ("--device", "cpu", "--steps", "600", "--set", "critic_steps=30", "--set", "report_every=10",
+                "--set", "checkpoint_every=20", "--set", "learning_rate=3e-3", "--kl-target", "0.1",
+                "--set", "patience=3", "--set", "certify=false")  # fmt: skip
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish("train", "--dataset", cartpole_log, "--out", whole, *settings)
+    bounds = [
+        json.loads(line)["held_out"]["surrogate_lower"] for line in (whole / "metrics.jsonl").read_text().splitlines()
+    ]
+    first = next(n for n in range(4, len(bounds) + 1) if max(bounds[n - 3 : n]) <= max(bounds[: n - 3]))
+    assert len(bounds) == first < 60
+    record = json.loads((whole / "run.json").read_text())
+    assert (record["status"], record["steps"], record["ended_early"]) == ("finished", 10 * first, True)
+    shutil.copytree(whole, killed)
+    for path in killed.glob("checkpoints/step-*"):
+        if path.name > "step-00000020":
+            shutil.rmtree(path)
+    (killed / "latest").write_text("step-00000020\n")
+    finish("train", "--resume", killed)
+    assert content(killed) == content(whole)

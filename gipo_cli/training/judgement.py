@@ -1,5 +1,7 @@
 """What the held-out episodes say of the policy: figures at each report, and at the end which policy is kept."""
 
+from collections.abc import Sequence
+
 import torch
 
 from gipo_cli.config import TrainConfig
@@ -7,17 +9,18 @@ from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
-from gipo_cli.training.certificate import LEVEL, Certificate, certify
+from gipo_cli.training.certificate import LEVEL, Certificate, certify, surrogate_lower_bound
 from gipo_cli.training.samples import Samples
 from gipo_cli.training.state import Training, is_checkpoint
 
 
 @torch.no_grad()
-def held_out_figures(now: Training, samples: Samples) -> dict[str, float]:
+def held_out_figures(now: Training, samples: Samples) -> dict[str, float | None]:
     """Effective sample size, KL and surrogate on the episodes that never train anything.
 
     ess_fraction is Kish's (sum w)^2 / (n sum w^2) of the raw ratios; kl is E[log beta - log pi] in nats; surrogate is
-    the self-normalised mean of ratio * advantage less the mean advantage, in standard deviations of the advantage.
+    the self-normalised mean of ratio * advantage less the mean advantage, in standard deviations of the advantage;
+    surrogate_lower bounds it from below at 95 %, none where too few episodes are held out.
     """
     rows = samples.judged_rows
     log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)]).double()
@@ -27,7 +30,20 @@ def held_out_figures(now: Training, samples: Samples) -> dict[str, float]:
         "ess_fraction": (weight.sum() ** 2 / (len(weight) * (weight**2).sum())).item(),
         "kl": -log_ratio.mean().item(),
         "surrogate": ((weight * advantage).sum() / weight.sum() - advantage.mean()).item(),
+        "surrogate_lower": surrogate_lower_bound(
+            *(column.cpu().numpy() for column in (log_ratio, advantage, samples.episode[rows])), LEVEL
+        ),
     }
+
+
+def has_stalled(bounds: Sequence[float | None], patience: int) -> bool:
+    """Whether the last `patience` of the reports' lower bounds brought none above the best before them.
+
+    The bound rises while the policy gains more than it loses in effective samples. A patience of 0 waits for ever, and
+    so does one where nothing can be bounded.
+    """
+    known = [bound for bound in bounds if bound is not None]
+    return 0 < patience < len(known) and max(known[-patience:]) <= max(known[:-patience])
 
 
 @torch.no_grad()

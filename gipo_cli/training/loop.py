@@ -20,7 +20,7 @@ from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.anchor import Anchor
 from gipo_cli.training.dimensions import by_dimension
-from gipo_cli.training.judgement import held_out_figures, judge
+from gipo_cli.training.judgement import has_stalled, held_out_figures, judge
 from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
 from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
@@ -66,11 +66,13 @@ def fit(
             save(run, now)
         order = ShuffledRows(samples.training_rows(config.stale_rows), config.batch_size, config.seed, TRAIN_ORDER)
         sums = torch.zeros(2, device=device)  # loss and KL since the last report
+        bounds = [line["held_out"].get("surrogate_lower") for line in run.metrics()]
+        done = has_stalled(bounds, config.patience)
         settings = now.width.settings(config.settings)
 
         with progress("policy", config.steps) as advance:
             advance(now.step)
-            while now.step < config.steps:
+            while now.step < config.steps and not done:
                 if round_is_due(config, now):
                     revalue(config, estimator, samples, now, stoppable(progress, stop, run))
                 rows = order.batch(now.step)
@@ -98,7 +100,8 @@ def fit(
                 run.append_metrics(metrics)
                 advance(0, loss=metrics["loss"], kl=metrics["kl"], ess=metrics["held_out"]["ess_fraction"])
                 sums.zero_()
-                done = now.step == config.steps
+                bounds.append(metrics["held_out"]["surrogate_lower"])
+                done = now.step == config.steps or has_stalled(bounds, config.patience)
                 if done:
                     judge(config, now, samples, run)
                 if done or stop.requested or is_checkpoint(config, now.step):
@@ -107,7 +110,7 @@ def fit(
                     break
 
         run.write_log_ratios(**log_ratios(now, samples))
-        if now.step < config.steps:
+        if now.step < config.steps and not done:
             raise InterruptedRun(
                 f"interrupted at step {now.step} of {config.steps}; everything so far is saved.",
                 f"Continue with: gipo train --resume {run.path}",
@@ -238,7 +241,8 @@ def report(config: TrainConfig, now: Training, samples: Samples, sums: Tensor) -
         **({"sigma": now.width.state.exp().item()} if now.width.target else {}),
         "held_out": held_out_figures(now, samples),
     }
-    figures = [loss, kl, *metrics["held_out"].values(), *(p.detach().sum().item() for p in now.policy.parameters())]
+    judged = [figure for figure in metrics["held_out"].values() if figure is not None]
+    figures = [loss, kl, *judged, *(p.detach().sum().item() for p in now.policy.parameters())]
     if not np.isfinite(figures).all():
         raise DivergedError(
             f"training met a number that is not finite between steps {now.step - since} and {now.step}.",

@@ -13,7 +13,7 @@ from gipo_cli.runs import RunDirectory
 from gipo_cli.training.anchor import Anchor
 from gipo_cli.training.certificate import LEVEL, certify
 from gipo_cli.training.checkpoints import Checkpoint
-from gipo_cli.training.judgement import judge
+from gipo_cli.training.judgement import has_stalled, judge
 from gipo_cli.training.samples import Samples
 from gipo_cli.training.state import Training, adam, restore, save
 from gipo_cli.training.width import Width
@@ -122,3 +122,19 @@ def test_a_checkpoint_that_kept_less_is_not_gone_on_from(tmp_path):
     old = Checkpoint(tmp_path, 3, {"training": {"anchor": torch.zeros(2)}}, {"facts": {}})
     with pytest.raises(RunError, match="was written by an older version of gipo"):
         restore(CONFIG, old, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "patience", "stalled"),
+    [
+        ([0.1, 0.2, 0.3], 0, False),  # off
+        ([0.3, 0.2, 0.1], 3, False),  # three reports, and nothing before them to compare with
+        ([0.3, 0.2, 0.1, 0.3], 3, True),  # as good as the best is no better
+        ([0.3, 0.2, 0.1, 0.31], 3, False),
+        ([0.3, 0.2, 0.4, 0.1], 2, False),
+        ([0.3, 0.2, 0.4, 0.1, 0.2], 2, True),
+        ([None, None, None], 1, False),
+    ],
+)
+def test_a_run_has_stalled_when_its_last_reports_bring_no_new_best(bounds, patience, stalled):
+    assert has_stalled(bounds, patience) is stalled
