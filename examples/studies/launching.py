@@ -23,14 +23,19 @@ def gipo(*arguments: str) -> None:
         raise SystemExit(f"gipo {' '.join(arguments)}\n{done.stderr}")
 
 
-def train_and_evaluate(out: Path, train: Iterable[str], episodes: int) -> None:
-    """Make a run and evaluate it, or what of that is missing; nothing is certified away."""
+def train_and_evaluate(out: Path, train: Iterable[str], episodes: int, reuse: Path | None = None) -> None:
+    """Make a run and evaluate it, or what of that is missing; nothing is certified away.
+
+    Start and advantages are those of the run `reuse`, where it is that far: the result is the same, sooner.
+    """
     if (out / "evaluation.json").exists():
         return
     if (out / "run.json").exists():
         gipo("train", "--resume", str(out), "--quiet")
     else:
-        gipo("train", *train, "--set", "certify=false", "--out", str(out), "--quiet")
+        begun = reuse is not None and (reuse / "checkpoints" / "step-00000000").exists()
+        shared = ("--reuse", str(reuse)) if begun else ()
+        gipo("train", *train, *shared, "--set", "certify=false", "--out", str(out), "--quiet")
     gipo("evaluate", str(out), "--episodes", str(episodes), "--quiet")
 
 

@@ -31,7 +31,8 @@ def main() -> None:
 
     def one(seed: int, objective: str, log: str) -> None:
         train = ("--dataset", log, "--objective", objective, "--seed", str(seed))
-        train_and_evaluate(given.place / f"{log}-{objective}-{seed}", train, given.episodes)
+        shared = given.place / f"{log}-{OBJECTIVES[0]}-{seed}"
+        train_and_evaluate(given.place / f"{log}-{objective}-{seed}", train, given.episodes, shared)
 
     side_by_side(given.jobs, one, itertools.product(range(given.seeds), given.objectives, given.logs))
 

@@ -49,7 +49,8 @@ def main() -> None:
 
     def one(seed: int, size: int, objective: str) -> None:
         train = ("--dataset", str(given.place / f"{size:07d}.hdf5"), "--objective", objective, "--seed", str(seed))
-        train_and_evaluate(given.place / f"{size:07d}-{objective}-{seed}", train, given.episodes)
+        shared = given.place / f"{size:07d}-{OBJECTIVES[0]}-{seed}"
+        train_and_evaluate(given.place / f"{size:07d}-{objective}-{seed}", train, given.episodes, shared)
 
     side_by_side(given.jobs, one, itertools.product(range(given.seeds), SIZES, OBJECTIVES))
     table(given.place, given.seeds)

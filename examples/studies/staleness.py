@@ -56,7 +56,7 @@ def main() -> None:
     def one(seed: int, behind: int, objective: str) -> None:
         log, out = (given.place / f"behind-{behind:02d}{rest}" for rest in (".hdf5", f"-{objective}-{seed}"))
         train = ("--dataset", str(log), "--init", str(policies[-1]), "--objective", objective, "--seed", str(seed))
-        train_and_evaluate(out, train, given.episodes)
+        train_and_evaluate(out, train, given.episodes, out.with_name(f"behind-{behind:02d}-{OBJECTIVES[0]}-{seed}"))
 
     side_by_side(given.jobs, one, itertools.product(range(given.seeds), BEHIND, OBJECTIVES))
     table(given.place, given.seeds)

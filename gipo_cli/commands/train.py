@@ -80,6 +80,10 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Continue a run from its newest whole checkpoint.")
     ] = None,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Take start and advantages from a run on the same log, computing neither."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")
     ] = False,
@@ -97,7 +101,7 @@ def train(
     flags = {name: value for name, value in flags.items() if value is not None}
     assignments = [*(set_ or []), *([_sigma(sigma)] if sigma is not None else [])]
     if resume is not None:
-        _refuse_changes({**flags, "set": assignments or None, "config": config, "out": out})
+        _refuse_changes({**flags, "set": assignments or None, "config": config, "out": out, "reuse": reuse})
     settled = _settle(config, flags, assignments) if resume is None else _settings_of_run(resume)
     if resume is not None and device is not None:
         settled = replace(settled, device=device)
@@ -113,6 +117,7 @@ def train(
     from gipo_cli.training.device import choose_device
     from gipo_cli.training.dimensions import require_dimensions
     from gipo_cli.training.loop import fit
+    from gipo_cli.training.reuse import require_same_start
     from gipo_cli.training.warm_start import initial_policy
 
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
@@ -127,6 +132,7 @@ def train(
         initial_policy(Path(settled.init))  # refused here, before anything is written
     if settled.ratios == "per-dimension":
         require_dimensions(log)
+    reused = require_same_start(reuse, settled, log) if reuse is not None else None
     place = resume or out or Path("runs") / log.name
     if dry_run:
         RunDirectory.refuse_occupied(place)
@@ -143,7 +149,7 @@ def train(
         run.update(status="running", device=str(chosen_device), command=sys.argv)
         torch.set_num_threads(settled.threads)
         try:
-            trained = fit(settled, objective_function, estimator, log, run, chosen_device, watch.phase)
+            trained = fit(settled, objective_function, estimator, log, run, chosen_device, watch.phase, reused)
         except GipoError as error:
             run.update(status=STATUS.get(type(error), "failed"), error=error.message)
             raise

@@ -31,7 +31,7 @@ def held_out_figures(now: Training, samples: Samples) -> dict[str, float | None]
         "kl": -log_ratio.mean().item(),
         "surrogate": ((weight * advantage).sum() / weight.sum() - advantage.mean()).item(),
         "surrogate_lower": surrogate_lower_bound(
-            *(column.cpu().numpy() for column in (log_ratio, advantage, samples.episode[rows])), LEVEL
+            log_ratio.cpu().numpy(), advantage.cpu().numpy(), samples.episode[rows].cpu().numpy(), LEVEL
         ),
     }
 

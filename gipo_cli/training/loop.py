@@ -18,17 +18,16 @@ from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
-from gipo_cli.training.anchor import Anchor
 from gipo_cli.training.dimensions import by_dimension
 from gipo_cli.training.judgement import has_stalled, held_out_figures, judge
 from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
+from gipo_cli.training.reuse import begin_from
 from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.signals import Stop, stop_requested
-from gipo_cli.training.state import Training, adam, anchor_target, is_checkpoint, restore, save
+from gipo_cli.training.state import Training, begun, is_checkpoint, restore, save
 from gipo_cli.training.warm_start import warm_start
-from gipo_cli.training.width import Width
 
 TRAIN_ORDER = 1  # purpose of random numbers: the order in which the policy sees the rows
 DECAY = 0.2  # share of the steps, the last ones, over which the learning rate falls to 0
@@ -44,8 +43,11 @@ def fit(
     run: RunDirectory,
     device: torch.device,
     progress: Progress,
+    reused: checkpoints.Checkpoint | None = None,
 ) -> Training:
     """Train a policy on the log alone, from the run's newest whole checkpoint where there is one.
+
+    A run that begins takes start and advantages from `reused`, another's first checkpoint, in place of computing them.
 
     Raises:
         DivergedError: a number was not finite; the last good checkpoint stays.
@@ -56,10 +58,12 @@ def fit(
         samples = by_dimension(samples, log)
     with stop_requested() as stop:
         newest = checkpoints.load_latest(run.path)
-        if newest is None:
-            now = begin(config, estimator, log, samples, run, stoppable(progress, stop, run))
-        else:
+        if newest is not None:
             now = restore(config, newest, device)
+        elif reused is not None:
+            now = begin_from(reused, config, run, device)
+        else:
+            now = begin(config, estimator, log, samples, run, stoppable(progress, stop, run))
         samples = samples.started_from(now.facts["warm_start"].get("version"))
         run.truncate_metrics(now.step)
         if newest is None:
@@ -185,24 +189,17 @@ def begin(
     if isinstance(start.beta, Policy) and log.behaviour_weights is not None:
         save_policy(start.beta, run.path / "behaviour.safetensors")
     advantage, critic = value(config, estimator, samples, start.beta, None, progress)
-    return Training(
-        policy=start.policy,
-        optimizer=adam(start.policy, config),
-        anchor=Anchor.start(anchor_target(config, start.kl), samples.device),
-        width=Width.start(config, start.kl),
-        advantage=advantage,
-        facts={
-            "warm_start": {
-                "kind": start.kind,
-                "kl": start.kl,
-                "behaviour_kl": start.beta_kl,
-                "version": start.version,
-                "versions": samples.versions,
-            },
-            "critic": critic,
+    facts = {
+        "warm_start": {
+            "kind": start.kind,
+            "kl": start.kl,
+            "behaviour_kl": start.beta_kl,
+            "version": start.version,
+            "versions": samples.versions,
         },
-        beta=start.beta if config.rounds > 1 else None,
-    )
+        "critic": critic,
+    }
+    return begun(config, start.policy, advantage, facts, start.beta if config.rounds > 1 else None)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, log_ratio: Tensor) -> None:

@@ -31,6 +31,22 @@ class Training:
     round: int = 0  # how often values were computed for the policy as it was, after the first time
 
 
+def begun(
+    config: TrainConfig, policy: Policy, advantage: Tensor, facts: dict[str, Any], beta: Behaviour | None
+) -> Training:
+    """Step 0: a policy to start from and the advantages are there, nothing has been trained."""
+    start_kl = facts["warm_start"]["kl"]
+    return Training(
+        policy=policy,
+        optimizer=adam(policy, config),
+        anchor=Anchor.start(anchor_target(config, start_kl), advantage.device),
+        width=Width.start(config, start_kl),
+        advantage=advantage,
+        facts=facts,
+        beta=beta,
+    )
+
+
 def anchor_target(config: TrainConfig, start_kl: float) -> float:
     """Nats that the anchor steers to: what a clone fell short by at the start is not the policy's to win back."""
     return config.kl_target + max(0.0, start_kl) if config.kl_target > 0 and not config.steer_sigma else 0.0

@@ -1,0 +1,59 @@
+"""The start and the advantages of another run, in place of computing both again: what a sweep has in common."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from gipo_cli.config import TrainConfig, from_values
+from gipo_cli.data.trajectories import Trajectories
+from gipo_cli.errors import SettingError
+from gipo_cli.runs import RunDirectory
+from gipo_cli.training import checkpoints
+from gipo_cli.training.state import Training, begun, restore
+
+# All that the start and the advantages are computed from, beside the log.
+DECIDES = (
+    "seed", "init", "threads", "held_out_fraction", "advantage", "advantage_settings", "discount", "critic_steps",
+    "improvement_kl", "hidden_sizes", "activation", "clone_steps",
+)  # fmt: skip
+
+
+def require_same_start(place: Path, config: TrainConfig, log: Trajectories) -> checkpoints.Checkpoint:
+    """The first checkpoint of a run whose start and advantages are those that this configuration would compute.
+
+    Raises:
+        RunError: there is no such run, or its first checkpoint is not there or damaged.
+        SettingError: it had another log, or a setting that leads to another start or other advantages.
+    """
+    run = RunDirectory.open(place)
+    other = from_values(run.read_config(), str(place / "config.toml"))
+    fingerprint = run.record()["dataset"]["fingerprint"]
+    if fingerprint != log.fingerprint:
+        raise SettingError(
+            f"--reuse {place}: its log was another one, {fingerprint}; that of {log.name} is {log.fingerprint}."
+        )
+    for name in DECIDES:
+        theirs, ours = getattr(other, name), getattr(config, name)
+        if theirs != ours:
+            raise SettingError(
+                f"--reuse {place}: it has {name} {theirs}, this run {ours}; its start and advantages are others.",
+                f"Give both the same {name}, or leave --reuse out.",
+            )
+    first = checkpoints.load(place / "checkpoints" / "step-00000000")
+    if config.rounds > 1 and first.state["beta"] is None:
+        raise SettingError(
+            f"--reuse {place}: it had one round and did not keep the behaviour policy, which rounds={config.rounds} "
+            "needs.",
+            "Leave --reuse out.",
+        )
+    return first
+
+
+def begin_from(first: checkpoints.Checkpoint, config: TrainConfig, run: RunDirectory, device: torch.device) -> Training:
+    """Step 0 of a run from step 0 of another: policy and advantages are the same, optimizer and anchor are new."""
+    behaviour = first.path.parents[1] / "behaviour.safetensors"
+    if behaviour.is_file():
+        shutil.copyfile(behaviour, run.path / behaviour.name)
+    found = restore(config, first, device)
+    return begun(config, found.policy, found.advantage, found.facts, found.beta if config.rounds > 1 else None)
