@@ -16,7 +16,10 @@ LogProbKey = Annotated[
     str, typer.Option(metavar="NAME", help="Column that holds the log-probs, where it has an unusual name.")
 ]
 LogProbConvention = Annotated[
-    str, typer.Option(metavar="DENSITY", help="gaussian, tanh_gaussian or categorical, whatever the file says.")
+    str,
+    typer.Option(
+        metavar="DENSITY", help="gaussian, tanh_gaussian, categorical or multi_categorical, whatever the file says."
+    ),
 ]
 Mapping = Annotated[
     Path | None, typer.Option(metavar="FILE.toml", help="Which column of a table is which.", show_default=False)

@@ -11,17 +11,26 @@ from gipo_cli.data.options import LogOptions
 from gipo_cli.errors import SettingError, unknown_name
 
 # What opens a log belongs to the log, and the rest to the machine or to what is written; a seed is what differs in it.
-NO_METHOD = {"dataset", "seed", "device", "threads", "report_every", "checkpoint_every", "settings"}
+NO_METHOD = {
+    "dataset",
+    "seed",
+    "device",
+    "threads",
+    "report_every",
+    "checkpoint_every",
+    "settings",
+    "advantage_settings",
+}
 NO_METHOD |= {item.name for item in fields(LogOptions)}
 KNOWN = {item.name: item.default for item in fields(TrainConfig) if item.name not in NO_METHOD}
 
 
 def method_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a run's method, by name: settings of the objective, then of the training.
+    """What makes a run's method, by name: settings of the objective and the advantage, then of the training.
 
     What an older version did not write has the default that it had.
     """
-    settings = config.get("settings", {})
+    settings = {**config.get("settings", {}), **config.get("advantage_settings", {})}
     trained = {name: config.get(name, default) for name, default in KNOWN.items()}
     return {**settings, **{k: v for k, v in trained.items() if v is not MISSING and k not in settings}}
 

@@ -37,6 +37,12 @@ def test_what_differs_is_in_the_name_and_a_setting_only_within_its_objective():
 
 def test_what_an_older_version_did_not_write_has_its_default():
     assert name_methods([values(), values(ess_base=0.0), values(ess_base=0)]) == ["gipo"] * 3
+    assert name_methods([values(), values(advantage_settings={})]) == ["gipo"] * 2
+
+
+def test_settings_of_the_advantage_tell_methods_apart_too():
+    runs = [values(advantage="expectile", advantage_settings={"expectile": x}) for x in (0.7, 0.9)]
+    assert name_methods(runs) == ["gipo expectile=0.7", "gipo expectile=0.9"]
 
 
 def test_values_that_look_alike_are_told_apart():
