@@ -85,8 +85,8 @@ def read_result(run: RunDirectory, evaluation: dict[str, Any] | None = None) -> 
         raise RunError(f"{where} is damaged: it names no dataset.", "Train it again with another --out.")
     held_out, certificate = (_table(record, name) for name in ("held_out", "certificate"))
     steps, seconds = _number(record, "steps", where), _number(record, "seconds", where)
-    # A resumed run's clock began when it was resumed; its updates did not.
-    resumed = "--resume" in (record.get("command") or ())
+    # A resumed run's clock began when it was resumed, one that reuses another's start did not compute it.
+    partly = any(str(word).partition("=")[0] in ("--resume", "--reuse") for word in record.get("command") or ())
     kept = certificate.get("kept")
     environment = dataset.get("environment")
     return RunResult(
@@ -102,8 +102,8 @@ def read_result(run: RunDirectory, evaluation: dict[str, Any] | None = None) -> 
         ess_fraction=_number(held_out, "ess_fraction", where),
         kl=_number(held_out, "kl", where),
         kept=kept if isinstance(kept, str) else None,
-        seconds=None if resumed else seconds,
-        updates_per_second=steps / seconds if steps and seconds and not resumed else None,
+        seconds=None if partly else seconds,
+        updates_per_second=steps / seconds if steps and seconds and not partly else None,
         evaluation=_evaluation(run, run.evaluation() if evaluation is None else evaluation),
     )
 

@@ -22,8 +22,9 @@ def test_the_rate_is_of_updates_over_all_seconds(run):
     assert (found.evaluation, found.mean, found.kl, found.kept) == (None, None, None, None)
 
 
-def test_a_resumed_run_has_no_rate_for_its_clock_began_late(run):
-    run.update(command=["gipo", "train", "--resume", "run"])
+@pytest.mark.parametrize("flag", [["--resume", "run"], ["--reuse", "run"], ["--reuse=run"]])
+def test_a_run_whose_clock_began_late_has_no_rate(run, flag):
+    run.update(command=["gipo", "train", *flag])
     found = read_result(run)
     assert (found.seconds, found.updates_per_second) == (None, None)
 
