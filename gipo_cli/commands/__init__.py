@@ -40,6 +40,15 @@ EstimateBehaviour = Annotated[
     bool, typer.Option("--estimate-behaviour", help="Clone the behaviour policy where the log has no log-probs.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="EXPRESSION",
+        help="Exit with code 4 where this is true of the result, as in 'held_out.ess_fraction < 0.3': a key of the "
+        "--json document, an operator, a value. Repeatable.",
+        show_default=False,
+    ),
+]
 Accept = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="Take these errors of the checks as warnings, comma-separated."),

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gipo_cli.commands import Quiet, evaluate_and_keep, refuse_picture, split_names, write_picture
+from gipo_cli.commands import FailIf, Quiet, evaluate_and_keep, refuse_picture, split_names, write_picture
 from gipo_cli.errors import SettingError
+from gipo_cli.gates import enforce, parse_gates, pass_through
 
 if TYPE_CHECKING:
     from gipo_cli.evaluation.results import RunResult
@@ -35,6 +36,7 @@ def compare(
     plot: Annotated[Path | None, typer.Option(help="Draw them, as FILE.png.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --plot replace a file.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -42,6 +44,7 @@ def compare(
 
     A method is an objective and whatever settings differ between the runs given. Needs no environment.
     """
+    gates = parse_gates(fail_if)
     if markdown and json:
         raise SettingError("--markdown and --json both print the result.", "Give one of them.")
     if episodes is not None and not evaluate:
@@ -62,6 +65,7 @@ def compare(
             for place, found in zip(places, results, strict=True)
         ]  # fmt: skip
     document = compare_results(results, split_names(by), baseline)
+    pass_through(gates, document)
     if plot is not None:
         from gipo_cli.rendering import plots
 
@@ -76,6 +80,7 @@ def compare(
         terminal.note(f"note: {note}")
     if plot is not None:
         terminal.note(f"wrote {plot}")
+    enforce(document.get("gates", ()))
 
 
 def _places(given: list[str]) -> "list[RunDirectory]":

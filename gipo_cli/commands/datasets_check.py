@@ -8,6 +8,7 @@ import typer
 from gipo_cli.commands import (
     Behaviour,
     EstimateBehaviour,
+    FailIf,
     LogProbConvention,
     LogProbKey,
     Mapping,
@@ -15,6 +16,7 @@ from gipo_cli.commands import (
     log_options,
 )
 from gipo_cli.errors import ExitCode
+from gipo_cli.gates import enforce, parse_gates, pass_through
 
 if TYPE_CHECKING:
     from gipo_cli.data.findings import Finding
@@ -28,6 +30,7 @@ def datasets_check(
     repair: Repair = None,
     behaviour: Behaviour = None,
     estimate_behaviour: EstimateBehaviour = False,
+    fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
 ) -> None:
@@ -36,6 +39,7 @@ def datasets_check(
     from gipo_cli.logs import prepare
     from gipo_cli.rendering import terminal
 
+    gates = parse_gates(fail_if)
     options = log_options(
         log_prob_key, log_prob_convention, mapping, repair, behaviour, estimate_behaviour
     )  # fmt: skip
@@ -58,12 +62,14 @@ def datasets_check(
         "errors": errors,
         "warnings": sum(finding.severity == "warning" for finding in findings),
     }
+    pass_through(gates, document)
     if json:
         terminal.json_document(document)
     else:
         _print(document, findings)
     if errors:
         raise typer.Exit(int(ExitCode.DATA))
+    enforce(document.get("gates", ()))
 
 
 def _no_log_probs() -> "Finding":

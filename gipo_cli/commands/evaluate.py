@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gipo_cli.commands import evaluate_and_keep
+from gipo_cli.commands import FailIf, evaluate_and_keep
+from gipo_cli.gates import enforce, parse_gates, pass_through
 
 
 def evaluate(
@@ -18,6 +19,7 @@ def evaluate(
     step: Annotated[
         int | None, typer.Option(help="Evaluate the checkpoint of this step. (default: the newest)")
     ] = None,
+    fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
 ) -> None:
@@ -29,12 +31,15 @@ def evaluate(
     from gipo_cli.rendering import terminal
     from gipo_cli.runs import RunDirectory
 
+    gates = parse_gates(fail_if)
     place = RunDirectory.open(run)
     document = without_episodes(evaluate_and_keep(place, environment, episodes, seed=seed, step=step, quiet=quiet))
+    pass_through(gates, document)
     if json:
         terminal.json_document(document)
     else:
         _print(document)
+    enforce(document.get("gates", ()))
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gipo_cli.commands import refuse_picture, write_picture
+from gipo_cli.commands import FailIf, refuse_picture, write_picture
 from gipo_cli.errors import GipoError, RunError
+from gipo_cli.gates import enforce, parse_gates, pass_through
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,7 @@ def inspect_weights(
     run: Annotated[Path, typer.Argument(help="Run directory.", show_default=False)],
     plot: Annotated[Path | None, typer.Option(help="Draw them, as FILE.png.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --plot replace a file.")] = False,
+    fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show the importance weights of a run, and whether to trust what was learned from them."""
@@ -31,6 +33,7 @@ def inspect_weights(
     from gipo_cli.rendering import terminal
     from gipo_cli.runs import RunDirectory
 
+    gates = parse_gates(fail_if)
     if plot is not None:
         refuse_picture(plot, force)
     place = RunDirectory.open(run)
@@ -38,6 +41,7 @@ def inspect_weights(
     columns = _at_home(_read(place))
     weights = _weigh(columns, name, settings)
     document = {"run": str(run), **inspect(weights, _bound(name, settings), _origin(place))}
+    pass_through(gates, document)
     if plot is not None:
         from gipo_cli.rendering import plots
 
@@ -51,6 +55,7 @@ def inspect_weights(
         print_inspection(weights, document, name, settings)
     if plot is not None:
         terminal.note(f"wrote {plot}")
+    enforce(document.get("gates", ()))
 
 
 def _origin(place: "RunDirectory") -> str:

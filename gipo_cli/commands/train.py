@@ -17,6 +17,7 @@ from gipo_cli.commands import (
     Accept,
     Behaviour,
     EstimateBehaviour,
+    FailIf,
     LogProbConvention,
     LogProbKey,
     Mapping,
@@ -25,6 +26,7 @@ from gipo_cli.commands import (
 )
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError, unknown_name
+from gipo_cli.gates import enforce, parse_gates, pass_through, require_known
 
 if TYPE_CHECKING:
     from gipo_cli.data.trajectories import Trajectories
@@ -33,6 +35,18 @@ if TYPE_CHECKING:
 
 DEFAULTS = {name: field.default for name, field in TrainConfig.__dataclass_fields__.items()}
 STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted"}
+# Of the summary as `gates.flatten` has them, but for the settings of objective and advantage; a test holds them to it.
+SUMMARY_KEYS = (
+    "run", "status", "dataset.name", "dataset.fingerprint", "dataset.transitions", "dataset.episodes",
+    "dataset.log_probs", "dataset.environment", "dataset.mean_return", "objective", "advantage", "steps",
+    "ended_early", "seconds", "warm_start.kind", "warm_start.kl", "warm_start.behaviour_kl", "warm_start.version",
+    "warm_start.versions", "critic.explained", "critic.explained_lower", "critic.explained_held_in",
+    "certificate.certified", "certificate.reason", "certificate.explained_lower", "certificate.surrogate_lower",
+    "certificate.ess_fraction", "certificate.level", "certificate.kept", "certificate.kept_step",
+    "certificate.last.certified", "certificate.last.reason", "certificate.last.explained_lower",
+    "certificate.last.surrogate_lower", "certificate.last.ess_fraction", "held_out.ess_fraction", "held_out.kl",
+    "held_out.surrogate", "held_out.surrogate_lower",
+)  # fmt: skip
 DATASET_KEYS = ("name", "fingerprint", "transitions", "episodes", "log_probs", "environment", "mean_return")
 
 
@@ -87,10 +101,12 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")
     ] = False,
+    fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
 ) -> None:
     """Train a policy on a log alone, and say how far it can be trusted."""
+    gates = parse_gates(fail_if)
     flags = {
         "dataset": dataset, "objective": objective, "advantage": advantage, "steps": steps, "kl_target": kl_target,
         "seed": seed, "device": device, "init": init, "log_prob_key": log_prob_key or None,
@@ -106,12 +122,15 @@ def train(
     if resume is not None and device is not None:
         settled = replace(settled, device=device)
 
+    require_known(gates, _keys(settled))
+
     import torch
 
     from gipo_cli.data import catalog
     from gipo_cli.logs import open_log
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
+    from gipo_cli.rendering.summary import print_summary
     from gipo_cli.rendering.watch import Watch
     from gipo_cli.runs import RunDirectory
     from gipo_cli.training.device import choose_device
@@ -155,12 +174,14 @@ def train(
             raise
         settings = trained.width.settings(settled.settings)
         summary = _summary(settled, settings, run, trained.facts, time.monotonic() - watch.began)
+        pass_through(gates, summary)
         # The record keeps its own, fuller account of the dataset.
         run.update(**{**summary, "dataset": run.record()["dataset"]})
     if json:
         terminal.json_document(summary)
     else:
-        _print_summary(summary)
+        print_summary(summary)
+    enforce(summary.get("gates", ()))
 
 
 def _settle(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> TrainConfig:
@@ -290,6 +311,12 @@ def _require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
         )
 
 
+def _keys(config: TrainConfig) -> list[str]:
+    """Every key of the summary that training will end with, so that a mistyped gate costs no training."""
+    settings = [f"settings.{name}" for name in config.settings]
+    return [*SUMMARY_KEYS, *settings, *(f"advantage_settings.{name}" for name in config.advantage_settings)]
+
+
 def _summary(
     config: TrainConfig, settings: dict[str, float], run: "RunDirectory", facts: dict[str, Any], seconds: float
 ) -> dict[str, Any]:
@@ -330,54 +357,3 @@ def _show_plan(config: TrainConfig, log: "Trajectories", place: Path, device: st
     settings = {**config.to_dict(), **config.settings, **config.advantage_settings}
     del settings["settings"], settings["advantage_settings"]
     terminal.table("", ["setting", "value"], [[name, str(value)] for name, value in settings.items()])
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    from gipo_cli.rendering import terminal
-
-    dataset, held_out, start = summary["dataset"], summary["held_out"], summary["warm_start"]
-    settings, of_advantage = (
-        ", ".join(f"{name} {value:g}" for name, value in summary[key].items())
-        for key in ("settings", "advantage_settings")
-    )
-    rows = [
-        ["log", f"{dataset['name']}: {dataset['transitions']:,} steps, {dataset['episodes']:,} episodes"],
-        ["behaviour", f"mean return {dataset['mean_return']:,.0f}, log-probs {dataset['log_probs']}"],
-        ["objective", f"{summary['objective']} ({settings or 'no settings'})"],
-        ["started from", f"{start['kind']}{_version(start)}, {start['kl']:.3f} nats from behaviour"],
-        ["advantages", f"{summary['advantage']}{of_advantage and f' ({of_advantage})'}"],
-        ["", f"explain {summary['critic']['explained']:.0%} of what held-out returns left open"],
-        ["policy", f"{summary['steps']:,} updates, {summary['seconds']:,.0f} s in all"],
-        *([["", "ended early: the held-out lower bound rose no more"]] if summary["ended_early"] else []),
-        ["held out: ESS", f"{held_out['ess_fraction']:.0%} of the steps count"],
-        ["held out: KL", f"{held_out['kl']:.2f} nats from behaviour"],
-        ["held out: surrogate", f"{held_out['surrogate']:+.2f} standard deviations of the advantage"],
-        ["kept", _kept(summary["certificate"])],
-    ]
-    terminal.table("", ["", summary["run"]], rows)
-    terminal.line("")
-    terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
-    if dataset["environment"]:
-        named = dataset["environment"]
-        # An environment of the user's own module is imported only where the user names it.
-        command = f"gipo evaluate {summary['run']}" + (f" --environment {named}" if ":" in named else "")
-        terminal.line("Worth it?     ", (command, "bold"), "" if ":" in named else f"   ({named})")
-
-
-def _version(start: dict[str, Any]) -> str:
-    """Which of several policies training started from; they are counted from 1, oldest first."""
-    if start["version"] is None:
-        return ""
-    return f" of version {start['version'] + 1} of {start['versions']}, which earned most"
-
-
-def _kept(certificate: dict[str, Any]) -> str:
-    if certificate["certified"]:
-        older = f"THE POLICY OF STEP {certificate['kept_step']:,}, the newest borne out"
-        return (
-            f"{'the trained policy' if certificate['last']['certified'] else older}: lower bounds of explained return "
-            f"{certificate['explained_lower']:.2f} and of surrogate {certificate['surrogate_lower']:+.2f} are above 0"
-        )
-    if certificate["kept"] == "trained policy":
-        return f"the trained policy, as asked, though {certificate['reason']}"
-    return f"THE STARTING POLICY: no improvement can be certified, {certificate['reason']}"

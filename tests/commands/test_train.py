@@ -40,7 +40,7 @@ def test_the_summary_has_the_keys_that_scripts_rely_on(gipo, cartpole_log, tmp_p
     assert keys <= set(summary)
     assert {"name", "fingerprint", "transitions", "episodes", "log_probs"} <= set(summary["dataset"])
     assert set(summary["warm_start"]) >= {"kind", "kl"}
-    assert set(summary["held_out"]) == {"ess_fraction", "kl", "surrogate"}
+    assert set(summary["held_out"]) == {"ess_fraction", "kl", "surrogate", "surrogate_lower"}
     assert summary["status"] == "finished"
     # Loaded weights are beta itself: float32 rounding of the recorded log-probs is all that is left.
     assert abs(summary["warm_start"]["kl"]) < 1e-6

@@ -1,0 +1,55 @@
+"""A finished run as a person reads it."""
+
+from typing import Any
+
+from gipo_cli.rendering import terminal
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print what `gipo train --json` prints as a table, and the commands that come next."""
+    dataset, held_out, start = summary["dataset"], summary["held_out"], summary["warm_start"]
+    settings, of_advantage = (
+        ", ".join(f"{name} {value:g}" for name, value in summary[key].items())
+        for key in ("settings", "advantage_settings")
+    )
+    rows = [
+        ["log", f"{dataset['name']}: {dataset['transitions']:,} steps, {dataset['episodes']:,} episodes"],
+        ["behaviour", f"mean return {dataset['mean_return']:,.0f}, log-probs {dataset['log_probs']}"],
+        ["objective", f"{summary['objective']} ({settings or 'no settings'})"],
+        ["started from", f"{start['kind']}{_version(start)}, {start['kl']:.3f} nats from behaviour"],
+        ["advantages", f"{summary['advantage']}{of_advantage and f' ({of_advantage})'}"],
+        ["", f"explain {summary['critic']['explained']:.0%} of what held-out returns left open"],
+        ["policy", f"{summary['steps']:,} updates, {summary['seconds']:,.0f} s in all"],
+        *([["", "ended early: the held-out lower bound rose no more"]] if summary["ended_early"] else []),
+        ["held out: ESS", f"{held_out['ess_fraction']:.0%} of the steps count"],
+        ["held out: KL", f"{held_out['kl']:.2f} nats from behaviour"],
+        ["held out: surrogate", f"{held_out['surrogate']:+.2f} standard deviations of the advantage"],
+        ["kept", _kept(summary["certificate"])],
+    ]
+    terminal.table("", ["", summary["run"]], rows)
+    terminal.line("")
+    terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
+    if dataset["environment"]:
+        named = dataset["environment"]
+        # An environment of the user's own module is imported only where the user names it.
+        command = f"gipo evaluate {summary['run']}" + (f" --environment {named}" if ":" in named else "")
+        terminal.line("Worth it?     ", (command, "bold"), "" if ":" in named else f"   ({named})")
+
+
+def _version(start: dict[str, Any]) -> str:
+    """Which of several policies training started from; they are counted from 1, oldest first."""
+    if start["version"] is None:
+        return ""
+    return f" of version {start['version'] + 1} of {start['versions']}, which earned most"
+
+
+def _kept(certificate: dict[str, Any]) -> str:
+    if certificate["certified"]:
+        older = f"THE POLICY OF STEP {certificate['kept_step']:,}, the newest borne out"
+        return (
+            f"{'the trained policy' if certificate['last']['certified'] else older}: lower bounds of explained return "
+            f"{certificate['explained_lower']:.2f} and of surrogate {certificate['surrogate_lower']:+.2f} are above 0"
+        )
+    if certificate["kept"] == "trained policy":
+        return f"the trained policy, as asked, though {certificate['reason']}"
+    return f"THE STARTING POLICY: no improvement can be certified, {certificate['reason']}"
