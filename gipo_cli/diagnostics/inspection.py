@@ -1,7 +1,7 @@
 """All statistics of one run's importance weights, split by split: the document that `gipo inspect-weights` prints."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from gipo_cli.diagnostics.clipping import ppo_dead_fraction
 from gipo_cli.diagnostics.ess import ess
 from gipo_cli.diagnostics.histogram import counts, shared_edges
+from gipo_cli.diagnostics.horizon import degeneracy
 from gipo_cli.diagnostics.kl import kl_k1, kl_k3
 from gipo_cli.diagnostics.mean_ratio import mean_ratio, mean_with_error
 from gipo_cli.diagnostics.moments import QUANTILES, quantiles, weight_moments, weight_quantiles
+from gipo_cli.diagnostics.pareto_k import pareto_k
 from gipo_cli.diagnostics.second_moment import second_moment
 from gipo_cli.diagnostics.suppression import suppressed_fraction
-from gipo_cli.diagnostics.verdict import findings, origin_finding, verdict
+from gipo_cli.diagnostics.verdict import findings, horizon_finding, origin_finding, verdict
 
 BINS = 60
 LARGEST_SHOWN = 20.0  # nats; a ratio of 5e8 and anything beyond share the last bin of a histogram
@@ -60,10 +62,12 @@ def inspect(weights: Weights, bound: float | None, log_probs: str = "recorded") 
         bound: the largest weight that the objective can give; None where there is none.
         log_probs: where the log's behaviour log-probs come from: recorded, recomputed or estimated.
     """
-    found = [*findings(*_judged(weights)), *origin_finding(log_probs)]
+    horizon = degeneracy(weights.log_ratio, weights.episode)
+    found = [*findings(*_judged(weights)), horizon_finding(horizon), *origin_finding(log_probs)]
     return {
         "log_probs": log_probs,
         "splits": {name: statistics(weights.at(rows), bound) for name, rows in split_rows(weights).items()},
+        "horizon": asdict(horizon),
         "histogram": _histogram(weights),
         "findings": found,
         "verdict": verdict(found),
@@ -86,7 +90,11 @@ def statistics(weights: Weights, bound: float | None) -> dict[str, Any]:
     x, trust = weights.log_ratio, _log(weights.trust_weighted)
     return {
         "transitions": x.size,
-        "raw": {**_weight_figures(x), "quantiles": _known(weight_quantiles, x) or dict.fromkeys(QUANTILES)},
+        "raw": {
+            **_weight_figures(x),
+            "pareto_k": _known(pareto_k, x),
+            "quantiles": _known(weight_quantiles, x) or dict.fromkeys(QUANTILES),
+        },
         "trust_weighted": {**_weight_figures(trust), "bound": bound},
         "kl": {"k1": _known(kl_k1, x), "k3": _known(kl_k3, x)},
         "log_ratio": {
@@ -114,6 +122,7 @@ def _judged(weights: Weights) -> tuple[str, dict[str, Any]]:
     mean_square = weight_moments(2 * x)["mean"]
     figures = {
         "ess_raw": _weight_figures(x)["ess_fraction"],
+        "pareto_k": (_known(pareto_k, x), x.size),
         "ess_trust": _weight_figures(_log(part.trust_weighted))["ess_fraction"],
         "mean_ratio": _known(mean_ratio, x, part.episode) or (None, None),
         "kl": mean_with_error(-x, part.episode),

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from gipo_cli.diagnostics import Finding, Level
+from gipo_cli.diagnostics.horizon import ENOUGH, Degeneracy
+from gipo_cli.diagnostics.pareto_k import WORST_GOOD, good_below, samples_needed
 
 Verdict = Literal["trust", "caution", "distrust"]
 
 VERL = "verl, rollout_corr"
 AUTHORS = "GIPO's authors, AcceRL docs/clip_metrics.md"
+VEHTARI = "Vehtari et al., arXiv:1507.02646"
 OURS = "this tool's choice"
 
 ESS_LOW = 0.3  # verl
@@ -27,11 +30,13 @@ def findings(split: str, figures: Any) -> list[Finding]:
 
     Args:
         split: where they were measured, in words, for the meanings: "held-out transitions".
-        figures: ess_raw and ess_trust (shares), mean_ratio and kl (value, standard error or None), chi2,
-            abs_log_ratio_p95, ppo_dead_fraction, suppressed_fraction; None where a number cannot be known.
+        figures: ess_raw and ess_trust (shares), pareto_k (value, number of samples), mean_ratio and kl (value, standard
+            error or None), chi2, abs_log_ratio_p95, ppo_dead_fraction, suppressed_fraction; None where a number cannot
+            be known.
     """
     return [
         _ess("ess_fraction_raw", "the raw ratios", figures["ess_raw"], split),
+        _pareto_k(figures["pareto_k"], split),
         _ess("ess_fraction_trust_weighted", "the trust-weighted ratios", figures["ess_trust"], split),
         _mean_ratio(figures["mean_ratio"][0], figures["mean_ratio"][1], split),
         _kl(figures["kl"][0], figures["kl"][1], split),
@@ -40,6 +45,21 @@ def findings(split: str, figures: Any) -> list[Finding]:
         _ppo_dead(figures["ppo_dead_fraction"]),
         _suppressed(figures["suppressed_fraction"]),
     ]
+
+
+def horizon_finding(found: Degeneracy) -> Finding:
+    """How far ratios may be multiplied; no warning, since neither the objective nor the surrogate multiplies any."""
+    source = f"{OURS}: {ENOUGH:.0%} of the episodes effective"
+    longest, last = found.steps[-1], found.ess_fraction[-1]
+    if found.reach == longest:
+        meaning = f"multiplied along whole episodes, the ratios leave {last:.0%} of them effective."
+        return Finding("horizon", found.reach, "ok", meaning, source)
+    reach = f"beyond step {found.reach:,}" if found.reach else "even at the first step"
+    meaning = (
+        f"multiplied along an episode, the ratios leave under {ENOUGH:.0%} of the episodes effective {reach} of "
+        f"{longest:,}."
+    )
+    return Finding("horizon", found.reach, "note", meaning, source)
 
 
 def origin_finding(log_probs: str) -> list[Finding]:
@@ -72,6 +92,22 @@ def _ess(name: str, of: str, value: float | None, split: str) -> Finding:
     if value < ESS_LOW:
         return Finding(name, value, "warning", f"{meaning}: estimates rest on a small part of the log.", source)
     return Finding(name, value, "ok", f"{meaning}.", source)
+
+
+def _pareto_k(figures: tuple[float | None, int], split: str) -> Finding:
+    value, samples = figures
+    good = good_below(samples)
+    source = f"{VEHTARI}: min(1 - 1 / log10(N), {WORST_GOOD}), and no mean from 1 on"
+    if value is None:
+        return Finding("pareto_k", None, "note", f"the raw ratios of the {split} have no tail to be judged by.", source)
+    shown = f"the tail of the raw ratios over the {split} has Pareto k {value:.2f}"
+    if value >= 1:
+        return Finding("pareto_k", value, "alarm", f"{shown}: a mean of them never settles.", source)
+    if value >= good:
+        needed = samples_needed(value)
+        meaning = f"{shown}, above {good:.2f}: a mean of them needs {needed:.2g} samples, there are {samples:,}."
+        return Finding("pareto_k", value, "warning", meaning, source)
+    return Finding("pareto_k", value, "ok", f"{shown}, below {good:.2f}: a mean of them settles.", source)
 
 
 def _mean_ratio(mean: float | None, error: float | None, split: str) -> Finding:

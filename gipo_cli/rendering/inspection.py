@@ -27,6 +27,7 @@ ROWS = (
     ("ESS, trust-weighted", ("trust_weighted", "ess_fraction")),
     ("mean raw weight", ("raw", "mean")),
     ("largest raw weight", ("raw", "max")),
+    ("Pareto k, raw weights", ("raw", "pareto_k")),
     ("mean trust-weighted", ("trust_weighted", "mean")),
     ("largest trust-weighted", ("trust_weighted", "max")),
     ("KL(beta || pi), nats", ("kl", "k1")),

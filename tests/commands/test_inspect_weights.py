@@ -45,7 +45,7 @@ def test_json_has_the_promised_keys(gipo, run):
     result = gipo("inspect-weights", place, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     document = json.loads(result.stdout)
-    assert list(document) == ["run", "log_probs", "splits", "histogram", "findings", "verdict"]
+    assert list(document) == ["run", "log_probs", "splits", "horizon", "histogram", "findings", "verdict"]
     assert list(document["splits"]) == SPLITS
     weight = ["mean", "std", "max", "ess", "ess_fraction"]
     quantiles = ["0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99"]
@@ -53,7 +53,7 @@ def test_json_has_the_promised_keys(gipo, run):
         assert list(split) == [
             "transitions", "raw", "trust_weighted", "kl", "log_ratio", "ppo_dead_fraction", "suppressed_fraction",
         ]  # fmt: skip
-        assert list(split["raw"]) == [*weight, "quantiles"]
+        assert list(split["raw"]) == [*weight, "pareto_k", "quantiles"]
         assert list(split["trust_weighted"]) == [*weight, "bound"]
         assert list(split["kl"]) == ["k1", "k3"]
         assert list(split["log_ratio"]) == ["mean", "std", "second_moment", "quantiles"]

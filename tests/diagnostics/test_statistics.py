@@ -73,8 +73,8 @@ def test_no_samples_is_refused(statistic):
 
 
 GOOD = {
-    "ess_raw": 0.9, "ess_trust": 0.9, "mean_ratio": (1.0, 0.01), "kl": (0.05, 0.01), "chi2": 0.1,
-    "abs_log_ratio_p95": 0.5, "ppo_dead_fraction": 0.1, "suppressed_fraction": 0.0,
+    "ess_raw": 0.9, "pareto_k": (0.3, 1000), "ess_trust": 0.9, "mean_ratio": (1.0, 0.01), "kl": (0.05, 0.01),
+    "chi2": 0.1, "abs_log_ratio_p95": 0.5, "ppo_dead_fraction": 0.1, "suppressed_fraction": 0.0,
 }  # fmt: skip
 
 
