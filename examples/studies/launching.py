@@ -23,10 +23,13 @@ def gipo(*arguments: str) -> None:
         raise SystemExit(f"gipo {' '.join(arguments)}\n{done.stderr}")
 
 
-def train_and_evaluate(out: Path, train: Iterable[str], episodes: int, reuse: Path | None = None) -> None:
+def train_and_evaluate(
+    out: Path, train: Iterable[str], episodes: int, reuse: Path | None = None, environment: str = ""
+) -> None:
     """Make a run and evaluate it, or what of that is missing; nothing is certified away.
 
-    Start and advantages are those of the run `reuse`, where it is that far: the result is the same, sooner.
+    Start and advantages are those of the run `reuse`, where it is that far: the result is the same, sooner. An
+    environment is named where it is a module's own, which is imported only where a user asks for it.
     """
     if (out / "evaluation.json").exists():
         return
@@ -36,7 +39,8 @@ def train_and_evaluate(out: Path, train: Iterable[str], episodes: int, reuse: Pa
         begun = reuse is not None and (reuse / "checkpoints" / "step-00000000").exists()
         shared = ("--reuse", str(reuse)) if begun else ()
         gipo("train", *train, *shared, "--set", "certify=false", "--out", str(out), "--quiet")
-    gipo("evaluate", str(out), "--episodes", str(episodes), "--quiet")
+    named = ("--environment", environment) if environment else ()
+    gipo("evaluate", str(out), *named, "--episodes", str(episodes), "--quiet")
 
 
 def side_by_side(jobs: int, work: Callable[..., None], cells: Iterable[tuple[Any, ...]]) -> None:
