@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
@@ -88,6 +88,8 @@ def _is_number(value: object) -> bool:
 
 def flatten(document: Any, path: str = "") -> dict[str, Value]:
     """Every single value of a document by its dotted path."""
+    if is_dataclass(document):
+        document = vars(document)
     if not isinstance(document, Mapping | list | tuple):
         return {path: document}
     items = document.items() if isinstance(document, Mapping) else zip(_names(document), document, strict=True)
@@ -99,7 +101,7 @@ def flatten(document: Any, path: str = "") -> dict[str, Value]:
 
 def _names(items: Sequence[Any]) -> list[str]:
     for name in NAMES:
-        called = [item.get(name) if isinstance(item, Mapping) else None for item in items]
+        called = [item.get(name) if isinstance(item, Mapping) else getattr(item, name, None) for item in items]
         if all(isinstance(word, str) for word in called) and max(Counter(called).values(), default=1) == 1:
             return [str(word) for word in called]
     return [str(i) for i in range(len(items))]

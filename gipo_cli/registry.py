@@ -37,6 +37,7 @@ COMMANDS = Registry(
         "inspect-weights": "gipo_cli.commands.inspect_weights:inspect_weights",
         "evaluate": "gipo_cli.commands.evaluate:evaluate",
         "compare": "gipo_cli.commands.compare:compare",
+        "report": "gipo_cli.commands.report:report",
         "objectives": "gipo_cli.commands.objectives:objectives",
         "advantages": "gipo_cli.commands.advantages:advantages",
         "datasets list": "gipo_cli.commands.datasets_list:datasets_list",

@@ -1,8 +1,8 @@
 """Runs side by side as a person reads them: a table by log and method, one over logs; the same as Markdown."""
 
-from collections.abc import Sequence
 from typing import Any
 
+from gipo_cli.rendering import markdown as markdown_text
 from gipo_cli.rendering import terminal
 
 HEADS = ("seeds", "return", "modes", "score", "gain", "ESS", "KL", "kept", "seconds", "updates/s")
@@ -39,15 +39,25 @@ def print_comparison(document: dict[str, Any]) -> None:
             terminal.line((_better(document), "dim"))
 
 
+def comparison_table(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows by log and method, as text."""
+    rows = [[table["log"], name, *cells] for table in document["logs"] for name, cells in _rows(table)]
+    return ["log", "method", *HEADS], rows
+
+
 def markdown(document: dict[str, Any]) -> str:
     """The same tables for a file that is kept, notes below them."""
-    rows = [[table["log"], name, *cells] for table in document["logs"] for name, cells in _rows(table)]
-    lines = [*_markdown_table(["log", "method", *HEADS], rows, 2), "", *(text.replace("*", r"\*") for text in LEGEND)]
+    lines = [*markdown_text.table(*comparison_table(document), 2), "", *(text.replace("*", r"\*") for text in LEGEND)]
     over, heads = _over_logs(document)
     if over:
-        lines += ["", f"{_escaped(_over_title(document))}:", "", *_markdown_table(["method", *heads], over, 1)]
-        lines += ["", _escaped(_better(document))] if BETTER in heads else []
-    lines += [""] * bool(document["notes"]) + [f"* {_escaped(note)}" for note in document["notes"]]
+        lines += [
+            "",
+            f"{markdown_text.escaped(_over_title(document))}:",
+            "",
+            *markdown_text.table(["method", *heads], over, 1),
+        ]
+        lines += ["", markdown_text.escaped(_better(document))] if BETTER in heads else []
+    lines += [""] * bool(document["notes"]) + [f"* {markdown_text.escaped(note)}" for note in document["notes"]]
     return "\n".join(lines)
 
 
@@ -132,16 +142,3 @@ def _bounded(found: dict[str, Any] | None, form: str) -> str:
         return "–"
     bounds = "" if found["lower"] is None else f" ({found['lower']:{form}} to {found['upper']:{form}})"
     return f"{found['value']:{form}}{bounds}"
-
-
-def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    rule = ["---"] * left + ["---:"] * (len(heads) - left)
-    cells = [[_escaped(text) for text in row] for row in (heads, *rows)]
-    return ["| " + " | ".join(row) + " |" for row in (cells[0], rule, *cells[1:])]
-
-
-def _escaped(text: str) -> str:
-    shown = terminal.printable(text)
-    for mark in "\\|*_<":
-        shown = shown.replace(mark, f"\\{mark}")
-    return shown

@@ -1,6 +1,7 @@
 """Pictures for papers and reports. The only importer of matplotlib, and only when a picture is asked for."""
 
 import io
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -219,6 +220,40 @@ def _cuts(position: np.ndarray, label: str) -> np.ndarray:
         if len(changes) < BINS:
             return np.concatenate([[0], changes, [len(position)]])
     return np.unique(np.linspace(0, len(position), min(BINS, max(1, len(position) // 20)) + 1).astype(int))
+
+
+def curves_picture(metrics: Sequence[dict[str, Any]]) -> bytes:
+    """Draw a training as a PNG: loss, and of the held-out steps KL, effective share and surrogate with its lower bound.
+
+    Args:
+        metrics: the lines of metrics.jsonl.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    steps = [line["step"] for line in metrics]
+    panels = (
+        ("loss", [line["loss"] for line in metrics]),
+        ("held-out KL(β || π), nats", [line["held_out"]["kl"] for line in metrics]),
+        ("held-out effective share", [line["held_out"]["ess_fraction"] for line in metrics]),
+        ("held-out surrogate, sd of the advantage", [line["held_out"]["surrogate"] for line in metrics]),
+    )
+    drawn = figure.subplots(2, 2).ravel()
+    for axes, (name, values) in zip(drawn, panels, strict=True):
+        axes.plot(steps, values, color=BLUE, linewidth=1.8, marker="o" if len(steps) <= MANY else "", markersize=3)
+        axes.set_title(name, fontsize=10)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.02)
+    lower = [line["held_out"].get("surrogate_lower") for line in metrics]
+    if all(value is not None for value in lower):
+        drawn[-1].plot(steps, lower, color=ORANGE, linewidth=1.5, linestyle="--", label="lower bound, 95 %")
+        drawn[-1].legend(frameon=False, fontsize=9, loc="lower right")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    return content.getvalue()
 
 
 def comparison_picture(document: dict[str, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """A finished run as a person reads it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gipo_cli.rendering import terminal
@@ -7,12 +8,24 @@ from gipo_cli.rendering import terminal
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Print what `gipo train --json` prints as a table, and the commands that come next."""
+    terminal.table("", ["", summary["run"]], summary_rows(summary))
+    terminal.line("")
+    terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
+    if summary["dataset"]["environment"]:
+        named = summary["dataset"]["environment"]
+        # An environment of the user's own module is imported only where the user names it.
+        command = f"gipo evaluate {summary['run']}" + (f" --environment {named}" if ":" in named else "")
+        terminal.line("Worth it?     ", (command, "bold"), "" if ":" in named else f"   ({named})")
+
+
+def summary_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """A name and what is to be said under it, a line each."""
     dataset, held_out, start = summary["dataset"], summary["held_out"], summary["warm_start"]
     settings, of_advantage = (
         ", ".join(f"{name} {value:g}" for name, value in summary[key].items())
         for key in ("settings", "advantage_settings")
     )
-    rows = [
+    return [
         ["log", f"{dataset['name']}: {dataset['transitions']:,} steps, {dataset['episodes']:,} episodes"],
         ["behaviour", f"mean return {dataset['mean_return']:,.0f}, log-probs {dataset['log_probs']}"],
         ["objective", f"{summary['objective']} ({settings or 'no settings'})"],
@@ -26,14 +39,6 @@ def print_summary(summary: dict[str, Any]) -> None:
         ["held out: surrogate", f"{held_out['surrogate']:+.2f} standard deviations of the advantage"],
         ["kept", _kept(summary["certificate"])],
     ]
-    terminal.table("", ["", summary["run"]], rows)
-    terminal.line("")
-    terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
-    if dataset["environment"]:
-        named = dataset["environment"]
-        # An environment of the user's own module is imported only where the user names it.
-        command = f"gipo evaluate {summary['run']}" + (f" --environment {named}" if ":" in named else "")
-        terminal.line("Worth it?     ", (command, "bold"), "" if ":" in named else f"   ({named})")
 
 
 def _version(start: dict[str, Any]) -> str:

@@ -31,12 +31,17 @@ def printable(text: object) -> str:
 
 
 def json_document(document: Any) -> None:
-    """Print one JSON document on stdout.
+    """Print one JSON document on stdout; see `json_text`."""
+    print(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """A document as JSON.
 
     Numpy scalars and arrays, dataclasses and paths become plain values. NaN and infinity are refused with ValueError:
     they are not JSON, and a number that cannot be known must be null with its reason elsewhere in the document.
     """
-    print(json.dumps(document, indent=2, allow_nan=False, default=_plain))
+    return json.dumps(document, indent=2, allow_nan=False, default=_plain)
 
 
 def _plain(value: Any) -> Any:

@@ -49,6 +49,7 @@ def test_the_keys_of_a_summary_are_known_before_training(gipo, cartpole_log, tmp
 def test_the_other_commands(gipo, cartpole_log, quick_run, tmp_path):
     cases = [
         (("inspect-weights", quick_run), "held_out.raw.ess_fraction < 0.01", "held_out.raw.ess_fraction < 1.01"),
+        (("inspect-weights", quick_run), "findings.kl.level == alarm", "findings.kl.level != alarm"),
         (("evaluate", quick_run, "--episodes", "2", "--quiet"), "policy.stochastic.mean < 0", "gain.lower < 1e9"),
         (
             ("compare", quick_run, "--quiet"),

@@ -1,0 +1,65 @@
+"""All that a run directory says, in one document: what `gipo report --format json` prints of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gipo_cli.config import TrainConfig
+from gipo_cli.errors import RunError
+from gipo_cli.evaluation.run_evaluation import without_episodes
+from gipo_cli.gates import Gate, judge
+from gipo_cli.reports.weights import Inspected, inspect_run
+from gipo_cli.runs import RunDirectory
+
+# What an older version did not write, in the order of the document.
+DEFAULTS: dict[str, Any] = {"advantage": TrainConfig.advantage, "advantage_settings": {}, "ended_early": False}
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run's document, and what pictures of it are drawn from."""
+
+    document: dict[str, Any]
+    inspected: Inspected | None  # none where the run has no weights yet
+
+
+def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
+    """Gather what a run directory holds; nothing is computed but statistics of its weights.
+
+    Its keys are those of run.json, and: config, metrics (a line each report), inspection (as `gipo inspect-weights
+    --json`; null with the reason in inspection_missing), evaluation (as `gipo evaluate --json`, null where there was
+    none) and gates: those that the training was given, then those given here.
+
+    Args:
+        place: the run.
+        gates: judged over the document.
+
+    Raises:
+        RunError: the directory is damaged.
+        SettingError: a gate names no value of the document.
+    """
+    record, evaluation = place.record(), place.evaluation()
+    inspected, missing = None, ""
+    try:
+        inspected = inspect_run(place)
+    except RunError as error:
+        missing = error.message
+    document = {
+        **DEFAULTS,
+        **record,
+        "run": str(place.path),
+        "config": place.read_config(),
+        "metrics": place.metrics(),
+        "inspection": inspected.document if inspected else None,
+        "inspection_missing": missing or None,
+        "evaluation": without_episodes(evaluation) if evaluation else None,
+    }
+    trained = record.get("gates", [])
+    document.pop("gates", None)
+    document["gates"] = [*(trained if isinstance(trained, list) else []), *judge(gates, document)]
+    return RunReport(document, inspected)
+
+
+def is_finished(document: dict[str, Any]) -> bool:
+    """Whether training came to its end."""
+    return document.get("status") == "finished"
