@@ -1,6 +1,7 @@
 """Every example runs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,51 @@ def test_the_callback_of_the_example_records_a_log(gipo, tmp_path, algorithm, co
 def test_there_is_a_test_for_every_example():
     expected = {"bring_your_own_log.py", "record_with_wrapper.py", "record_during_sb3_training.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == expected
+
+
+def steps_of(workflow):
+    """Name, whether it always runs, and commands of each step of a workflow that is a shell's."""
+    text = (EXAMPLES / "ci" / workflow).read_text()
+    for part in text.split("      - name: ")[1:]:
+        name, _, rest = part.partition("\n")
+        body = rest.split("        run: |\n")[1].split("\n      - ")[0]
+        yield name, "if: always()" in rest, "\n".join(line.removeprefix(" " * 10) for line in body.splitlines())
+
+
+def run_workflow(place, dataset, *settings):
+    """Run the steps as a CI runner does, in a shell that ends at the first failure; the exit code of each that ran."""
+    (place / "policy.toml").write_text("\n".join([f'dataset = "{dataset}"', *settings]))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "GITHUB_STEP_SUMMARY": str(place / "summary.md"), "PATH": path}
+    codes = {}
+    for name, always, commands in steps_of("github-actions.yml"):
+        if always or not any(codes.values()):
+            shell = ["bash", "-e", "-c", commands]
+            codes[name] = subprocess.run(shell, cwd=place, env=environment, capture_output=True, check=False).returncode
+    return codes
+
+
+QUICK_JOB = ("steps = 60", "critic_steps = 800", "report_every = 20", "learning_rate = 1e-3")
+
+
+def test_the_workflow_publishes_a_run_whose_gates_hold(cartpole_log, tmp_path):
+    codes = run_workflow(tmp_path, cartpole_log, *QUICK_JOB, "held_out_fraction = 0.3")
+    assert codes == {"Train": 0, "Weights": 0, "Publish": 0}
+    assert (tmp_path / "summary.md").read_text().startswith("# Run run")
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert 'failures="0"' in (tmp_path / "gates.xml").read_text()
+
+
+def test_the_workflow_fails_at_a_gate_and_publishes_why(cartpole_log, tmp_path):
+    # Ten updates explain nothing, so nothing can be certified.
+    codes = run_workflow(tmp_path, cartpole_log, "steps = 60", "critic_steps = 10", "report_every = 20")
+    assert codes["Train"] == 4
+    assert "Weights" not in codes
+    assert codes["Publish"] == 4  # the gates of the training are judged again
+    assert "certificate.certified is no" in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(("dataset", "setting", "code"), [("nowhere.hdf5", "", 3), ("", "stepz = 3", 2)])
+def test_the_workflow_tells_a_wrong_setting_from_a_wrong_log(cartpole_log, tmp_path, dataset, setting, code):
+    codes = run_workflow(tmp_path, dataset or cartpole_log, setting)
+    assert codes["Train"] == code
