@@ -45,7 +45,8 @@ def _version(start: dict[str, Any]) -> str:
     """Which of several policies training started from; they are counted from 1, oldest first."""
     if start["version"] is None:
         return ""
-    return f" of version {start['version'] + 1} of {start['versions']}, which earned most"
+    among = f" of {start['versions']}" if "versions" in start else ""  # what an older version did not write
+    return f" of version {start['version'] + 1}{among}, which earned most"
 
 
 def _kept(certificate: dict[str, Any]) -> str:
