@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gipo_cli.diagnostics.clipping import ppo_dead_fraction
+from gipo_cli.diagnostics.concentration import Bounds, surrogate_bounds
 from gipo_cli.diagnostics.ess import ess
 from gipo_cli.diagnostics.histogram import counts, shared_edges
 from gipo_cli.diagnostics.horizon import degeneracy
@@ -16,8 +17,16 @@ from gipo_cli.diagnostics.mean_ratio import mean_ratio, mean_with_error
 from gipo_cli.diagnostics.moments import QUANTILES, quantiles, weight_moments, weight_quantiles
 from gipo_cli.diagnostics.pareto_k import pareto_k
 from gipo_cli.diagnostics.second_moment import second_moment
+from gipo_cli.diagnostics.sigma_curve import sigma_curve
 from gipo_cli.diagnostics.suppression import suppressed_fraction
-from gipo_cli.diagnostics.verdict import findings, horizon_finding, origin_finding, verdict
+from gipo_cli.diagnostics.verdict import (
+    bounds_finding,
+    findings,
+    horizon_finding,
+    origin_finding,
+    sigma_finding,
+    verdict,
+)
 
 BINS = 60
 LARGEST_SHOWN = 20.0  # nats; a ratio of 5e8 and anything beyond share the last bin of a histogram
@@ -63,11 +72,17 @@ def inspect(weights: Weights, bound: float | None, log_probs: str = "recorded") 
         log_probs: where the log's behaviour log-probs come from: recorded, recomputed or estimated.
     """
     horizon = degeneracy(weights.log_ratio, weights.episode)
-    found = [*findings(*_judged(weights)), horizon_finding(horizon), *origin_finding(log_probs)]
+    surrogate = _surrogate(weights, bound)
+    part = _judged_part(weights)
+    curve = _known(sigma_curve, part.log_ratio, part.advantage, part.episode)
+    found = [*findings(*_judged(weights)), horizon_finding(horizon), *bounds_finding(surrogate)]
+    found += [*sigma_finding(curve), *origin_finding(log_probs)]
     return {
         "log_probs": log_probs,
         "splits": {name: statistics(weights.at(rows), bound) for name, rows in split_rows(weights).items()},
         "horizon": asdict(horizon),
+        "surrogate": asdict(surrogate) if surrogate else None,
+        "sigma_curve": None if curve is None else [asdict(error) for error in curve],
         "histogram": _histogram(weights),
         "findings": found,
         "verdict": verdict(found),
@@ -117,7 +132,7 @@ def _weight_figures(log_weight: NDArray[np.float64]) -> dict[str, float | None]:
 def _judged(weights: Weights) -> tuple[str, dict[str, Any]]:
     """The split that the findings speak of, in words, and its figures."""
     held_out = bool(weights.held_out.any())
-    part = weights.at(weights.held_out) if held_out else weights
+    part = _judged_part(weights)
     x = part.log_ratio
     mean_square = weight_moments(2 * x)["mean"]
     figures = {
@@ -132,6 +147,19 @@ def _judged(weights: Weights) -> tuple[str, dict[str, Any]]:
         "suppressed_fraction": suppressed_fraction(part.trust_weighted),
     }
     return "held-out transitions" if held_out else "transitions (none was held out)", figures
+
+
+def _judged_part(weights: Weights) -> Weights:
+    """The held-out steps, or all where none are."""
+    return weights.at(weights.held_out) if weights.held_out.any() else weights
+
+
+def _surrogate(weights: Weights, bound: float | None) -> Bounds | None:
+    """Of the held-out steps; None where the objective's weights have no bound."""
+    part = _judged_part(weights)
+    if bound is None:
+        return None
+    return surrogate_bounds(part.trust_weighted, part.advantage, part.episode, bound)
 
 
 def _histogram(weights: Weights) -> dict[str, list[float]]:

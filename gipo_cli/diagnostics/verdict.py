@@ -1,11 +1,14 @@
 """From numbers to findings, and from findings to one word."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from gipo_cli.diagnostics import Finding, Level
+from gipo_cli.diagnostics.concentration import Bounds
 from gipo_cli.diagnostics.horizon import ENOUGH, Degeneracy
 from gipo_cli.diagnostics.pareto_k import WORST_GOOD, good_below, samples_needed
+from gipo_cli.diagnostics.sigma_curve import SigmaError, least
 
 Verdict = Literal["trust", "caution", "distrust"]
 
@@ -60,6 +63,33 @@ def horizon_finding(found: Degeneracy) -> Finding:
         f"{longest:,}."
     )
     return Finding("horizon", found.reach, "note", meaning, source)
+
+
+def bounds_finding(found: Bounds | None) -> list[Finding]:
+    """Whether bounds that assume nothing of the distribution put the surrogate above 0; they need many episodes."""
+    if found is None:
+        return []
+    lower = max(found.hoeffding[0], found.empirical_bernstein[0] if found.empirical_bernstein else -math.inf)
+    source = "Hoeffding 1963; Maurer and Pontil, arXiv:0907.3740; weights of at most exp(sigma^2 / 2)"
+    shown = f"whatever its distribution, the trust-weighted surrogate is above {lower:+.2f} at {found.level:.0%}"
+    if lower > 0:
+        return [Finding("surrogate_bound", lower, "ok", f"{shown} ({found.episodes:,} episodes).", source)]
+    meaning = f"{shown}: {found.episodes:,} episodes are too few for a bound that assumes nothing to be above 0."
+    return [Finding("surrogate_bound", lower, "note", meaning, source)]
+
+
+def sigma_finding(curve: list[SigmaError] | None) -> list[Finding]:
+    """Which sigma estimates the surrogate best at this policy; a note, since it is not the one that trains best."""
+    if not curve:
+        return []
+    best, raw = least(curve), curve[-1]
+    source = f"{OURS}: the least of squared bias and variance over episodes"
+    of = "the undamped ratio" if best.sigma is None else f"sigma {best.sigma:g}"
+    errors = f"{best.root_mean_square:.3f}, {abs(best.bias):.3f} of it bias; undamped {raw.root_mean_square:.3f}"
+    meaning = (
+        f"of sigma {curve[0].sigma:g} to {curve[-2].sigma:g} and none, {of} estimates the surrogate best ({errors})."
+    )
+    return [Finding("sigma", best.sigma, "note", meaning, source)]
 
 
 def origin_finding(log_probs: str) -> list[Finding]:

@@ -45,7 +45,17 @@ def test_json_has_the_promised_keys(gipo, run):
     result = gipo("inspect-weights", place, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     document = json.loads(result.stdout)
-    assert list(document) == ["run", "log_probs", "splits", "horizon", "histogram", "findings", "verdict"]
+    assert list(document) == [
+        "run",
+        "log_probs",
+        "splits",
+        "horizon",
+        "surrogate",
+        "sigma_curve",
+        "histogram",
+        "findings",
+        "verdict",
+    ]
     assert list(document["splits"]) == SPLITS
     weight = ["mean", "std", "max", "ess", "ess_fraction"]
     quantiles = ["0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99"]

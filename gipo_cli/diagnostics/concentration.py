@@ -1,0 +1,69 @@
+"""Bounds of the trust-weighted surrogate that hold at any number of episodes, because the weights are bounded."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST_ADVANTAGE = 5.0  # standard deviations; what lies beyond is cut, or nothing would bound the advantage
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The mean over episodes of what the objective raises, and two-sided bounds of its expectation."""
+
+    mean: float  # in standard deviations of the advantage
+    episodes: int
+    range: float  # within which the value of an episode lies for certain
+    hoeffding: tuple[float, float]
+    empirical_bernstein: tuple[float, float] | None  # none for one episode, which has no variance
+    level: float
+
+
+def surrogate_bounds(
+    weight: NDArray[np.floating],
+    advantage: NDArray[np.floating],
+    episode: NDArray[np.integer],
+    largest_weight: float,
+    level: float = 0.95,
+) -> Bounds:
+    """Bounds of E[X], X the mean of weight * advantage over an episode; episodes are independent, its steps are not.
+
+        |X| <= B = largest_weight * LARGEST_ADVANTAGE,  range R = 2 B,  d = 1 - level
+        Hoeffding            mean +- R sqrt(log(2 / d) / (2 E))
+        empirical Bernstein  mean +- [sqrt(2 V log(4 / d) / E) + 7 R log(4 / d) / (3 (E - 1))]
+
+    V is the variance over episodes (ddof = 1). No clip of the ratio is behind it: GIPO's weight is at most
+    exp(sigma^2 / 2), at any ratio. The bounds hold for any distribution and are wide for it: where they are above 0,
+    nothing is left to chance; where they are not, a bootstrap may still know. An episode counts once, whatever its
+    length. It is the surrogate on the states of the log, and not the return.
+
+    Source: Hoeffding 1963; Maurer and Pontil 2009, https://arxiv.org/abs/0907.3740, theorem 4, on both sides
+
+    Args:
+        weight: of each step, at least 0, [N].
+        advantage: in standard deviations, [N].
+        episode: [N].
+        largest_weight: that the objective can give; exp(sigma^2 / 2) of GIPO.
+        level: of each pair of bounds.
+
+    Raises:
+        ValueError: there is no sample, or a weight is above the largest.
+    """
+    if weight.size == 0:
+        raise ValueError("there are no samples")
+    if weight.max() > largest_weight * (1 + 1e-6):
+        raise ValueError(f"a weight is {weight.max()}, above the largest, {largest_weight}")
+    _, index, steps = np.unique(episode, return_inverse=True, return_counts=True)
+    value = weight * np.clip(advantage, -LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
+    of_episode = np.bincount(index, value.astype(np.float64)) / steps
+    episodes, width, missed = len(steps), 2 * largest_weight * LARGEST_ADVANTAGE, 1 - level
+    mean = float(of_episode.mean())
+    half = width * math.sqrt(math.log(2 / missed) / (2 * episodes))
+    bernstein = None
+    if episodes > 1:
+        log = math.log(4 / missed)
+        spread = math.sqrt(2 * float(of_episode.var(ddof=1)) * log / episodes) + 7 * width * log / (3 * (episodes - 1))
+        bernstein = (mean - spread, mean + spread)
+    return Bounds(mean, episodes, width, (mean - half, mean + half), bernstein, level)
