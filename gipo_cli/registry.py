@@ -109,3 +109,13 @@ ADVANTAGES = Registry(
         "ensemble": "gipo_cli.advantages.ensemble:estimate",
     },
 )
+
+# What `gipo train --log-to NAME` opens; each needs the extra of its name.
+TRACKERS = Registry(
+    "tracker",
+    {
+        "tensorboard": "gipo_cli.trackers.tensorboard:open_tracker",
+        "trackio": "gipo_cli.trackers.trackio:open_tracker",
+        "wandb": "gipo_cli.trackers.wandb:open_tracker",
+    },
+)

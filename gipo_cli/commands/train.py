@@ -101,6 +101,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")
     ] = False,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Send the metrics to tensorboard, trackio or wandb, too, comma-separated."),
+    ] = None,
     fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
@@ -133,12 +137,14 @@ def train(
     from gipo_cli.rendering.summary import print_summary
     from gipo_cli.rendering.watch import Watch
     from gipo_cli.runs import RunDirectory
+    from gipo_cli.trackers import reporting, require_trackers
     from gipo_cli.training.device import choose_device
     from gipo_cli.training.dimensions import require_dimensions
     from gipo_cli.training.loop import fit
     from gipo_cli.training.reuse import require_same_start
     from gipo_cli.training.warm_start import initial_policy
 
+    trackers = require_trackers(split_names(log_to))
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
     chosen_device = choose_device(settled.device)
     watch = Watch(quiet)
@@ -168,7 +174,11 @@ def train(
         run.update(status="running", device=str(chosen_device), command=sys.argv)
         torch.set_num_threads(settled.threads)
         try:
-            trained = fit(settled, objective_function, estimator, log, run, chosen_device, watch.phase, reused)
+            with reporting(trackers, run, settled.to_dict()) as reporters:
+                trained = fit(
+                    settled, objective_function, estimator, log, run, chosen_device, watch.phase, reused,
+                    reporters.report,
+                )  # fmt: skip
         except GipoError as error:
             run.update(status=STATUS.get(type(error), "failed"), error=error.message)
             raise

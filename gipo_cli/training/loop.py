@@ -44,6 +44,7 @@ def fit(
     device: torch.device,
     progress: Progress,
     reused: checkpoints.Checkpoint | None = None,
+    on_report: Callable[[dict[str, Any]], None] = lambda metrics: None,
 ) -> Training:
     """Train a policy on the log alone, from the run's newest whole checkpoint where there is one.
 
@@ -102,6 +103,7 @@ def fit(
                 now.width.steer(metrics["held_out"])
                 settings = now.width.settings(config.settings)
                 run.append_metrics(metrics)
+                on_report(metrics)
                 advance(0, loss=metrics["loss"], kl=metrics["kl"], ess=metrics["held_out"]["ess_fraction"])
                 sums.zero_()
                 bounds.append(metrics["held_out"]["surrogate_lower"])
