@@ -8,6 +8,21 @@ from numpy.typing import NDArray
 EPSILON = 0.2  # PPO, https://arxiv.org/abs/1707.06347
 
 
+def outside_clip_fraction(log_ratio: NDArray[np.floating]) -> float:
+    """Share of the samples whose ratio is outside [0.8, 1.2], on either side, whatever the advantage.
+
+    The `clip_frac` of other tools. Samples that PPO still learns from are in it: see `ppo_dead_fraction`.
+
+    Source: Outside_Clip_Frac of the authors of GIPO (AcceRL, docs/clip_metrics.md)
+
+    Args:
+        log_ratio: in nats, [N].
+    """
+    if log_ratio.size == 0:
+        raise ValueError("there are no samples")
+    return float(np.mean((log_ratio > math.log1p(EPSILON)) | (log_ratio < math.log1p(-EPSILON))))
+
+
 def ppo_dead_fraction(log_ratio: NDArray[np.floating], advantage: NDArray[np.floating]) -> float:
     """Share of the samples whose gradient PPO-Clip(0.2) would cut to exactly 0.
 

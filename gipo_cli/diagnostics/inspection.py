@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gipo_cli.diagnostics.clipping import ppo_dead_fraction
+from gipo_cli.diagnostics.by_time import by_time
+from gipo_cli.diagnostics.clipping import outside_clip_fraction, ppo_dead_fraction
 from gipo_cli.diagnostics.concentration import Bounds, surrogate_bounds
 from gipo_cli.diagnostics.ess import ess
 from gipo_cli.diagnostics.histogram import counts, shared_edges
@@ -81,6 +82,7 @@ def inspect(weights: Weights, bound: float | None, log_probs: str = "recorded") 
         "log_probs": log_probs,
         "splits": {name: statistics(weights.at(rows), bound) for name, rows in split_rows(weights).items()},
         "horizon": asdict(horizon),
+        "by_time": [asdict(stretch) for stretch in by_time(weights.log_ratio, weights.episode)],
         "surrogate": asdict(surrogate) if surrogate else None,
         "sigma_curve": None if curve is None else [asdict(error) for error in curve],
         "histogram": _histogram(weights),
@@ -119,6 +121,7 @@ def statistics(weights: Weights, bound: float | None) -> dict[str, Any]:
             "quantiles": _known(quantiles, x) or dict.fromkeys(QUANTILES),
         },
         "ppo_dead_fraction": _known(ppo_dead_fraction, x, weights.advantage),
+        "outside_clip_fraction": _known(outside_clip_fraction, x),
         "suppressed_fraction": _known(suppressed_fraction, weights.trust_weighted),
     }
 

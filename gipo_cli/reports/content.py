@@ -98,10 +98,23 @@ def _weights(report: RunReport, pictures: bool) -> Iterator[Block]:
         [name, *(_of(found["splits"][split], path, form) for split in SPLITS)] for name, path, form in WEIGHTS
     ]  # fmt: skip
     yield Table(["", *SPLITS.values()], rows)
+    yield from _along_episodes(found["by_time"])
     if pictures:
         inspected = report.inspected
         png = plots.weights_picture(inspected.weights, inspected.document, inspected.objective, inspected.settings)
         yield Picture(png, "Log ratios of the held-in and held-out steps, and the weights before and after.")
+
+
+def _along_episodes(stretches: Sequence[dict[str, Any]]) -> Iterator[Block]:
+    """Where along an episode the policy leaves the log; a single step has no course."""
+    if len(stretches) < 2:
+        return
+    rows = [
+        [f"{each['first']:,} to {each['last']:,}", f"{each['transitions']:,}", f"{each['ess_fraction']:.1%}",
+         f"{each['kl']:.3f}"]
+        for each in stretches
+    ]  # fmt: skip
+    yield Table(["steps of an episode", "transitions", "ESS of the raw ratios", "KL, nats"], rows)
 
 
 def _of(split: dict[str, Any], path: tuple[str, ...], form: str) -> str:

@@ -50,6 +50,7 @@ def test_json_has_the_promised_keys(gipo, run):
         "log_probs",
         "splits",
         "horizon",
+        "by_time",
         "surrogate",
         "sigma_curve",
         "histogram",
@@ -61,7 +62,8 @@ def test_json_has_the_promised_keys(gipo, run):
     quantiles = ["0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99"]
     for split in document["splits"].values():
         assert list(split) == [
-            "transitions", "raw", "trust_weighted", "kl", "log_ratio", "ppo_dead_fraction", "suppressed_fraction",
+            "transitions", "raw", "trust_weighted", "kl", "log_ratio", "ppo_dead_fraction", "outside_clip_fraction",
+            "suppressed_fraction",
         ]  # fmt: skip
         assert list(split["raw"]) == [*weight, "pareto_k", "quantiles"]
         assert list(split["trust_weighted"]) == [*weight, "bound"]

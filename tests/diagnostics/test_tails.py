@@ -1,5 +1,6 @@
 """Tails of known weight are recovered, and products of ratios lose episodes as they must."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from gipo_cli.diagnostics.by_time import by_time
+from gipo_cli.diagnostics.clipping import outside_clip_fraction
 from gipo_cli.diagnostics.ess import ess_fraction
 from gipo_cli.diagnostics.horizon import ENOUGH, degeneracy
 from gipo_cli.diagnostics.pareto_k import FEWEST, good_below, pareto_k, samples_needed
@@ -126,3 +129,28 @@ def test_how_far_products_reach(spread, level, reach, said):
     assert said in found.meaning
     shares = dict(zip(degenerate.steps, degenerate.ess_fraction, strict=True))
     assert all(share >= ENOUGH for t, share in shares.items() if t <= reach)
+
+
+def test_weights_along_an_episode_are_those_of_its_stretches():
+    lengths = [40, 3, 40, 17]
+    episode, at = np.repeat(np.arange(4), lengths), np.concatenate([np.arange(n) for n in lengths])
+    x = -0.1 * at  # further from beta with every step
+    found = by_time(x, episode)
+    assert (found[0].first, found[-1].last) == (0, 39)
+    assert [b.first - a.last for a, b in itertools.pairwise(found)] == [1] * (len(found) - 1)
+    assert sum(stretch.transitions for stretch in found) == 100
+    for stretch in found:
+        rows = (at >= stretch.first) & (at <= stretch.last)
+        assert stretch.ess_fraction == pytest.approx(ess_fraction(x[rows]))
+        assert stretch.kl == pytest.approx(-x[rows].mean())
+        assert stretch.mean_ratio == pytest.approx(np.exp(x[rows]).mean())
+    assert np.all(np.diff([stretch.kl for stretch in found]) > 0)
+
+
+def test_episodes_of_one_step_are_one_stretch_and_a_huge_ratio_has_no_mean():
+    (found,) = by_time(np.array([0.0, 1e4, 0.0]), np.arange(3))
+    assert (found.first, found.last, found.transitions, found.mean_ratio) == (0, 0, 3, None)
+
+
+def test_outside_the_clip_on_either_side():
+    assert outside_clip_fraction(np.log([0.79, 0.81, 1.19, 1.21])) == 0.5
