@@ -89,7 +89,8 @@ def test_the_workflow_fails_at_a_gate_and_publishes_why(cartpole_log, tmp_path):
     codes = run_workflow(tmp_path, cartpole_log, "steps = 60", "critic_steps = 10", "report_every = 20")
     assert codes["Train"] == 4
     assert "Weights" not in codes
-    assert codes["Publish"] == 4  # the gates of the training are judged again
+    assert codes["Publish"] == 0  # the gates of the training are shown, and were enforced there
+    assert 'failures="1"' in (tmp_path / "gates.xml").read_text()
     assert "certificate.certified is no" in (tmp_path / "summary.md").read_text()
 
 

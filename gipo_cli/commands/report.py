@@ -37,7 +37,7 @@ def report(
     """Report on runs: verdict, weights, training, returns where evaluated, data, how to do it again.
 
     An HTML page has its pictures in it and loads nothing. JUnit has a case for each gate: those that the runs were
-    trained with, and those given here.
+    trained with, and those given here, which alone decide the exit code.
     """
     gates = parse_gates(fail_if)
     chosen = _format(format_name, out, json)
@@ -65,8 +65,9 @@ def report(
         terminal.note(f"wrote {out}")
     if github_summary:
         _append(Path(os.environ[SUMMARY]), text if chosen == "md" else _text("md", reports, places))
-    named = [(each.document["run"], gate) for each in reports for gate in each.document["gates"]]
-    enforce([{**gate, "key": f"{run}: {gate['key']}"} for run, gate in named])
+    # Those of the training are reported, and were enforced when it ended.
+    given = [(each.document["run"], gate) for each in reports for gate in each.given]
+    enforce([{**gate, "key": f"{run}: {gate['key']}"} for run, gate in given])
 
 
 def _format(named: str | None, out: Path | None, json: bool) -> str:

@@ -21,6 +21,7 @@ class RunReport:
 
     document: dict[str, Any]
     inspected: Inspected | None  # none where the run has no weights yet
+    given: list[dict[str, Any]]  # what the gates found that the report was given
 
 
 def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
@@ -56,8 +57,9 @@ def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
     }
     trained = record.get("gates", [])
     document.pop("gates", None)
-    document["gates"] = [*(trained if isinstance(trained, list) else []), *judge(gates, document)]
-    return RunReport(document, inspected)
+    given = judge(gates, document)
+    document["gates"] = [*(trained if isinstance(trained, list) else []), *given]
+    return RunReport(document, inspected, given)
 
 
 def is_finished(document: dict[str, Any]) -> bool:
