@@ -85,7 +85,7 @@ def sigma_finding(curve: list[SigmaError] | None) -> list[Finding]:
     best, raw = least(curve), curve[-1]
     source = f"{OURS}: the least of squared bias and variance over episodes"
     of = "the undamped ratio" if best.sigma is None else f"sigma {best.sigma:g}"
-    errors = f"{best.root_mean_square:.3f}, {abs(best.bias):.3f} of it bias; undamped {raw.root_mean_square:.3f}"
+    errors = f"off by {best.root_mean_square:.3f}; undamped {raw.root_mean_square:.3f}"
     meaning = (
         f"of sigma {curve[0].sigma:g} to {curve[-2].sigma:g} and none, {of} estimates the surrogate best ({errors})."
     )
