@@ -9,11 +9,20 @@ from difflib import get_close_matches
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
-from gipo_cli.errors import ExitCode, GipoError, SettingError
+from gipo_cli.errors import ExitCode, GipoError, SettingError, unknown_name
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {"<=": le, ">=": ge, "==": eq, "!=": ne, "<": lt, ">": gt}
 EXPRESSION = re.compile(r"\s*(?P<key>\S.*?)\s*(?P<operator><=|>=|==|!=|<|>)\s*(?P<bound>\S.*?)\s*")
-WORDS = {"true": True, "false": False, "null": None}
+WORDS = {"true": True, "false": False, "null": None}  # in any case
+KINDS = {float: "a number", str: "a word", bool: "true or false"}
+# What a value may be, by the end of its key: a gate on another word would hold for ever.
+VOCABULARIES = {
+    "verdict": ("trust", "caution", "distrust"),
+    "status": ("running", "finished", "interrupted", "failed", "diverged"),
+    "level": ("ok", "note", "warning", "alarm"),
+    "severity": ("ok", "warning", "error"),
+    "kept": ("trained policy", "starting policy"),
+}
 NAMES = ("name", "method", "log")  # what an item of a list is called, where its items have one of these
 SHOWN = 3  # keys that an error suggests
 
@@ -41,9 +50,30 @@ class Gate:
 
     def holds(self, value: Value) -> bool:
         """Whether the result passes; a value that is not known passes only a gate that asks for null itself."""
-        if value is None or self.bound is None:
-            return not (OPERATORS[self.operator](value, self.bound)) if self.bound is None else False
-        return not OPERATORS[self.operator](value, self.bound)
+        if value is None and self.bound is not None:
+            return False
+        value, bound = (part.casefold() if isinstance(part, str) else part for part in (value, self.bound))
+        return not OPERATORS[self.operator](value, bound)
+
+    def require(self, path: str, kind: type | None) -> None:
+        """Refuse a comparison that no value of a kind could make true, or false: it would be no gate.
+
+        Args:
+            path: of the value.
+            kind: float, str or bool; none where nothing is known of it.
+
+        Raises:
+            SettingError: it asks another kind of thing, or a word that the value never is.
+        """
+        if kind is None or self.bound is None:
+            return
+        if _kind(self.bound) is not kind:
+            is_, asked = KINDS[kind], KINDS[_kind(self.bound)]
+            raise SettingError(f"--fail-if {self.expression!r}: {path} is {is_}, and {self.bound!r} {asked}.")
+        known = VOCABULARIES.get(path.rpartition(".")[2])
+        if known and isinstance(self.bound, str) and self.bound.casefold() not in known:
+            error = unknown_name(path.rpartition(".")[2], self.bound, known)
+            raise SettingError(f"--fail-if {self.expression!r}: {error.message}", error.hint)
 
 
 def parse_gates(expressions: Iterable[str] | None) -> list[Gate]:
@@ -64,7 +94,11 @@ def _parse(expression: str) -> Gate:
             f"{' '.join(OPERATORS)}",
         )
     bound = _value(found["bound"])
-    if found["operator"] not in ("==", "!=") and not _is_number(bound):
+    if found["key"][-1] in "=<>!":
+        raise SettingError(
+            f"--fail-if {expression!r} has no operator that there is.", f"Operators: {' '.join(OPERATORS)}"
+        )
+    if found["operator"] not in ("==", "!=") and _kind(bound) is not float:
         raise SettingError(
             f"--fail-if {expression!r}: {found['bound']} is no finite number, which {found['operator']} compares.",
             "Words, true, false and null can be compared with == and !=.",
@@ -73,8 +107,8 @@ def _parse(expression: str) -> Gate:
 
 
 def _value(text: str) -> Value:
-    if text in WORDS:
-        return WORDS[text]
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
     try:
         number = float(text)
     except ValueError:
@@ -82,8 +116,10 @@ def _value(text: str) -> Value:
     return number if math.isfinite(number) else text
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _kind(value: Value) -> type | None:
+    if value is None:
+        return None
+    return type(value) if isinstance(value, bool | str) else float
 
 
 def flatten(document: Any, path: str = "") -> dict[str, Value]:
@@ -138,21 +174,36 @@ def _nearest(key: str, keys: list[str]) -> list[str]:
     return [endings[ending] for ending in get_close_matches(key, endings, n=2)]
 
 
-def judge(gates: Sequence[Gate], document: Any) -> list[dict[str, Any]]:
+def judge(gates: Sequence[Gate], document: Any, *, partial: bool = False) -> list[dict[str, Any]]:
     """What each gate found: its expression, the path of its value, the value, and whether it held.
 
+    Args:
+        gates: asked for.
+        document: the result.
+        partial: of work that has not ended; a key that it lacks is not known, and no mistake.
+
     Raises:
-        SettingError: a key names no value, or several, or a number is asked of what is none.
+        SettingError: a key names no value, or several, or a value of another kind than it is compared with.
     """
     values = flatten(document)
     found = []
     for gate in gates:
-        path = _unknown(gate.key, values) or find(gate.key, values, gate.expression)
-        value = values[path]
-        if gate.operator not in ("==", "!=") and value is not None and not _is_number(value):
-            raise SettingError(f"--fail-if {gate.expression!r}: {path} is {value!r}, no number.")
+        path = _path(gate, values, partial)
+        value = values.get(path)
+        gate.require(path, _kind(value))
         found.append({"expression": gate.expression, "key": path, "value": value, "held": gate.holds(value)})
     return found
+
+
+def _path(gate: Gate, values: Mapping[str, Value], partial: bool) -> str:
+    """Where the value is; the path above, where that is not known and nothing below it is there."""
+    try:
+        return find(gate.key, values, gate.expression)
+    except SettingError:
+        unknown = _unknown(gate.key, values) or (gate.key if partial else None)
+        if unknown is None:
+            raise
+        return unknown
 
 
 def _unknown(key: str, values: Mapping[str, Value]) -> str | None:
@@ -166,35 +217,47 @@ def _unknown(key: str, values: Mapping[str, Value]) -> str | None:
     return None
 
 
-def pass_through(gates: Sequence[Gate], document: dict[str, Any]) -> None:
+def pass_through(gates: Sequence[Gate], document: dict[str, Any]) -> SettingError | None:
     """Add to a document what the gates found in it, under `gates`; nothing where there are none.
 
-    Raises:
-        SettingError: as `judge`.
+    Returns:
+        What is wrong with a gate, for `enforce` to raise once the result was printed.
     """
-    if gates:
+    if not gates:
+        return None
+    try:
         document["gates"] = judge(gates, document)
+    except SettingError as error:
+        return error
+    return None
 
 
-def require_known(gates: Sequence[Gate], keys: Iterable[str]) -> None:
-    """Refuse a key that the result of long work will not have, before the work.
+def require_known(gates: Sequence[Gate], kinds: Mapping[str, type]) -> None:
+    """Refuse a gate that the result of long work cannot answer, before the work.
+
+    Args:
+        gates: asked for.
+        kinds: of every value that the result will have, by its path: float, str or bool.
 
     Raises:
         SettingError: as `judge`.
     """
-    keys = list(keys)
     for gate in gates:
-        find(gate.key, keys, gate.expression)
+        path = find(gate.key, kinds, gate.expression)
+        gate.require(path, kinds[path])
 
 
-def enforce(judged: Sequence[Mapping[str, Any]]) -> None:
+def enforce(judged: Sequence[Mapping[str, Any]], problem: SettingError | None = None) -> None:
     """End the command with exit code 4 where a gate did not hold; say on stderr where all did.
 
     Raises:
+        SettingError: the problem, where there was one.
         GateError: says of each such gate what the value is.
     """
     from gipo_cli.rendering import terminal
 
+    if problem is not None:
+        raise problem
     failed = [gate for gate in judged if not gate["held"]]
     if judged and not failed:
         terminal.note(f"{len(judged)} gate{'s' if len(judged) > 1 else ''} held.")

@@ -15,6 +15,7 @@ DOCUMENT = {
     },
     "offline": {"gain": {"lower": None}},
     "certified": True,
+    "verdict": "distrust",
     "methods": [{"method": "gipo", "iqm": 55.0}, {"method": "gipo sigma=0.5", "iqm": 51.0}],
     "seeds": [3, 4],
 }
@@ -48,6 +49,10 @@ def held(expression):
         ("offline.gain.lower == null", False),
         ("offline.gain.lower != null", True),
         ("run == null", True),
+        ("certified == True", False),  # words in any case, as Python and YAML have them
+        ("certified == FALSE", True),
+        ("run == RUNS/A", False),
+        ("offline.gain.lower == NULL", False),
         ("gain.lower.by_episode > 0", False),  # below what is not known
     ],
 )
@@ -61,6 +66,7 @@ def test_a_gate_holds_unless_its_expression_is_true_of_the_value(expression, hol
         ("ess_fraction", "is no comparison", "Expected KEY OPERATOR VALUE"),
         ("< 0.3", "is no comparison", "Expected KEY OPERATOR VALUE"),
         ("ess_fraction = 0.3", "is no comparison", "operators: <= >= == != < >"),
+        ("ess_fraction => 0.3", "has no operator that there is", "Operators: <= >= == != < >"),
         ("ess_fraction < high", "high is no finite number, which < compares", "with == and !="),
         ("ess_fraction < nan", "nan is no finite number", "with == and !="),
         ("ess_fraction > true", "true is no finite number", "with == and !="),
@@ -80,7 +86,11 @@ def test_what_is_no_gate_is_refused_before_any_work(expression, message, hint):
         ("held_out.raw.es_fraction < 0.3", "the result has no held_out.raw.es_fraction.",
          "Did you mean splits.held_out.raw.ess_fraction or splits.all.raw.ess_fraction?"),
         ("xyz < 0.3", "the result has no xyz.", "--json shows the keys there are."),
-        ("run < 3", "run is 'runs/a', no number.", ""),
+        ("run < 3", "run is a word, and 3.0 a number.", ""),
+        ("certified < 0.5", "certified is true or false, and 0.5 a number.", ""),
+        ("certified == yes", "certified is true or false, and 'yes' a word.", ""),
+        ("seeds.0 == three", "seeds.0 is a number, and 'three' a word.", ""),
+        ("verdict == untrusted", "there is no verdict 'untrusted'.", "Did you mean 'trust'?"),
     ],
 )  # fmt: skip
 def test_a_key_that_names_no_number_is_a_usage_error(expression, message, hint):
@@ -116,8 +126,27 @@ def test_every_value_of_a_document_has_a_path_that_finds_it(document):
     assert len(values) <= leaves(document)  # names of a stranger's dictionary may hold dots and collide; ours do not
     for path in values:
         assert find(path, values, "") == path
-    require_known([], values)
+    require_known([], {})
 
 
 def test_items_that_share_a_name_go_by_number():
     assert flatten({"runs": [{"log": "a", "x": 1}, {"log": "a", "x": 2}]})["runs.1.x"] == 2
+
+
+def test_a_gate_that_means_nothing_is_known_before_the_work():
+    kinds = {"held_out.kl": float, "status": str, "certificate.certified": bool}
+    require_known(parse_gates(["kl > 1", "status != finished", "certified == false", "status == null"]), kinds)
+    for expression in ("status > 1", "certified < 0.5", "kl == high", "status == done", "kll > 1"):
+        with pytest.raises(SettingError):
+            require_known(parse_gates([expression]), kinds)
+
+
+def test_an_exact_key_is_never_taken_for_one_below_what_is_not_known():
+    document = {"held_out": {"kl": 1.0}, "x": {"held_out": None}}
+    assert judge(parse_gates(["held_out.kl > 0.5"]), document)[0]["value"] == 1.0
+    assert judge(parse_gates(["a.score.lower < 0"]), {"score": None, "a": {"score": {"lower": 3}}})[0]["held"]
+
+
+def test_of_work_that_has_not_ended_a_key_it_lacks_is_not_known():
+    (found,) = judge(parse_gates(["held_out.kl > 1"]), {"status": "interrupted"}, partial=True)
+    assert (found["value"], found["held"]) == (None, False)

@@ -65,7 +65,7 @@ def compare(
             for place, found in zip(places, results, strict=True)
         ]  # fmt: skip
     document = compare_results(results, split_names(by), baseline)
-    pass_through(gates, document)
+    problem = pass_through(gates, document)
     if plot is not None:
         from gipo_cli.rendering import plots
 
@@ -80,7 +80,7 @@ def compare(
         terminal.note(f"note: {note}")
     if plot is not None:
         terminal.note(f"wrote {plot}")
-    enforce(document.get("gates", ()))
+    enforce(document.get("gates", ()), problem)
 
 
 def _places(given: list[str]) -> "list[RunDirectory]":

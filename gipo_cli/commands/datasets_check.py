@@ -62,14 +62,14 @@ def datasets_check(
         "errors": errors,
         "warnings": sum(finding.severity == "warning" for finding in findings),
     }
-    pass_through(gates, document)
+    problem = pass_through(gates, document)
     if json:
         terminal.json_document(document)
     else:
         _print(document, findings)
     if errors:
         raise typer.Exit(int(ExitCode.DATA))
-    enforce(document.get("gates", ()))
+    enforce(document.get("gates", ()), problem)
 
 
 def _no_log_probs() -> "Finding":

@@ -34,12 +34,12 @@ def evaluate(
     gates = parse_gates(fail_if)
     place = RunDirectory.open(run)
     document = without_episodes(evaluate_and_keep(place, environment, episodes, seed=seed, step=step, quiet=quiet))
-    pass_through(gates, document)
+    problem = pass_through(gates, document)
     if json:
         terminal.json_document(document)
     else:
         _print(document)
-    enforce(document.get("gates", ()))
+    enforce(document.get("gates", ()), problem)
 
 
 def _print(document: dict[str, Any]) -> None:

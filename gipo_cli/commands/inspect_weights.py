@@ -26,7 +26,7 @@ def inspect_weights(
         refuse_picture(plot, force)
     found = inspect_run(RunDirectory.open(run))
     document = found.document
-    pass_through(gates, document)
+    problem = pass_through(gates, document)
     if plot is not None:
         from gipo_cli.rendering import plots
 
@@ -40,4 +40,4 @@ def inspect_weights(
         print_inspection(found.weights, document, found.objective, found.settings)
     if plot is not None:
         terminal.note(f"wrote {plot}")
-    enforce(document.get("gates", ()))
+    enforce(document.get("gates", ()), problem)

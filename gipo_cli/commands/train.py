@@ -26,7 +26,7 @@ from gipo_cli.commands import (
 )
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError, unknown_name
-from gipo_cli.gates import enforce, parse_gates, pass_through, require_known
+from gipo_cli.gates import Gate, enforce, parse_gates, pass_through, require_known
 
 if TYPE_CHECKING:
     from gipo_cli.data.trajectories import Trajectories
@@ -36,17 +36,28 @@ if TYPE_CHECKING:
 DEFAULTS = {name: field.default for name, field in TrainConfig.__dataclass_fields__.items()}
 STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted"}
 # Of the summary as `gates.flatten` has them, but for the settings of objective and advantage; a test holds them to it.
-SUMMARY_KEYS = (
-    "run", "status", "dataset.name", "dataset.fingerprint", "dataset.transitions", "dataset.episodes",
-    "dataset.log_probs", "dataset.environment", "dataset.mean_return", "objective", "advantage", "steps",
-    "ended_early", "seconds", "warm_start.kind", "warm_start.kl", "warm_start.behaviour_kl", "warm_start.version",
-    "warm_start.versions", "critic.explained", "critic.explained_lower", "critic.explained_held_in",
-    "certificate.certified", "certificate.reason", "certificate.explained_lower", "certificate.surrogate_lower",
-    "certificate.ess_fraction", "certificate.level", "certificate.kept", "certificate.kept_step",
-    "certificate.last.certified", "certificate.last.reason", "certificate.last.explained_lower",
-    "certificate.last.surrogate_lower", "certificate.last.ess_fraction", "held_out.ess_fraction", "held_out.kl",
-    "held_out.surrogate", "held_out.surrogate_lower",
-)  # fmt: skip
+SUMMARY_KINDS: dict[str, type] = {
+    **dict.fromkeys(
+        (
+            "run", "status", "dataset.name", "dataset.fingerprint", "dataset.log_probs", "dataset.environment",
+            "objective", "advantage", "warm_start.kind", "certificate.reason", "certificate.kept",
+            "certificate.last.reason",
+        ),
+        str,
+    ),
+    **dict.fromkeys(("ended_early", "certificate.certified", "certificate.last.certified"), bool),
+    **dict.fromkeys(
+        (
+            "dataset.transitions", "dataset.episodes", "dataset.mean_return", "steps", "seconds", "warm_start.kl",
+            "warm_start.behaviour_kl", "warm_start.version", "warm_start.versions", "critic.explained",
+            "critic.explained_lower", "critic.explained_held_in", "certificate.explained_lower",
+            "certificate.surrogate_lower", "certificate.ess_fraction", "certificate.level", "certificate.kept_step",
+            "certificate.last.explained_lower", "certificate.last.surrogate_lower", "certificate.last.ess_fraction",
+            "held_out.ess_fraction", "held_out.kl", "held_out.surrogate", "held_out.surrogate_lower",
+        ),
+        float,
+    ),
+}  # fmt: skip
 DATASET_KEYS = ("name", "fingerprint", "transitions", "episodes", "log_probs", "environment", "mean_return")
 
 
@@ -126,7 +137,9 @@ def train(
     if resume is not None and device is not None:
         settled = replace(settled, device=device)
 
-    require_known(gates, _keys(settled))
+    if resume is not None and not gates:
+        gates = _gates_of_run(resume)
+    require_known(gates, _kinds(settled))
 
     import torch
 
@@ -161,6 +174,8 @@ def train(
     place = resume or out or Path("runs") / log.name
     if dry_run:
         RunDirectory.refuse_occupied(place)
+        if gates:
+            terminal.note(f"{len(gates)} gates are understood; a dry run has nothing to judge by them.")
         _show_plan(settled, log, place, str(chosen_device), as_json=json)
         return
     run = RunDirectory.open(place) if resume is not None else RunDirectory.create(place)
@@ -171,7 +186,8 @@ def train(
             run.update(**_facts(settled, opened))
         else:
             _require_same_log(run, log)
-        run.update(status="running", device=str(chosen_device), command=sys.argv)
+        expressions = [gate.expression for gate in gates]
+        run.update(status="running", device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[])
         torch.set_num_threads(settled.threads)
         try:
             with reporting(trackers, run, settled.to_dict()) as reporters:
@@ -184,14 +200,14 @@ def train(
             raise
         settings = trained.width.settings(settled.settings)
         summary = _summary(settled, settings, run, trained.facts, time.monotonic() - watch.began)
-        pass_through(gates, summary)
+        problem = pass_through(gates, summary)
         # The record keeps its own, fuller account of the dataset.
         run.update(**{**summary, "dataset": run.record()["dataset"]})
     if json:
         terminal.json_document(summary)
     else:
         print_summary(summary)
-    enforce(summary.get("gates", ()))
+    enforce(summary.get("gates", ()), problem)
 
 
 def _settle(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> TrainConfig:
@@ -321,10 +337,18 @@ def _require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
         )
 
 
-def _keys(config: TrainConfig) -> list[str]:
-    """Every key of the summary that training will end with, so that a mistyped gate costs no training."""
-    settings = [f"settings.{name}" for name in config.settings]
-    return [*SUMMARY_KEYS, *settings, *(f"advantage_settings.{name}" for name in config.advantage_settings)]
+def _gates_of_run(place: Path) -> list[Gate]:
+    """The gates that a run was begun with: being stopped lifts none of them."""
+    from gipo_cli.runs import RunDirectory
+
+    given = RunDirectory.open(place).record().get("fail_if")
+    return parse_gates([text for text in given if isinstance(text, str)] if isinstance(given, list) else None)
+
+
+def _kinds(config: TrainConfig) -> dict[str, type]:
+    """Every key of the summary that training will end with, so that a gate that means nothing costs no training."""
+    settings = {f"settings.{name}": float for name in config.settings}
+    return {**SUMMARY_KINDS, **settings, **{f"advantage_settings.{name}": float for name in config.advantage_settings}}
 
 
 def _summary(

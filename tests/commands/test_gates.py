@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gipo_cli.commands.train import SUMMARY_KEYS
+from gipo_cli.commands.train import SUMMARY_KINDS
 from gipo_cli.gates import flatten
 
 QUICK = ("--steps", "10", "--set", "critic_steps=10", "--set", "report_every=5", "--quiet", "--device", "cpu")
@@ -43,7 +43,11 @@ def test_a_mistyped_gate_costs_no_training(gipo, cartpole_log, tmp_path):
 def test_the_keys_of_a_summary_are_known_before_training(gipo, cartpole_log, tmp_path, advantage):
     arguments = ("train", "--dataset", cartpole_log, "--out", tmp_path / "run", "--advantage", advantage, *QUICK)
     found = flatten(document(gipo(*arguments, "--json")))
-    assert {key for key in found if not key.startswith(("settings.", "advantage_settings."))} == set(SUMMARY_KEYS)
+    ours = {key: value for key, value in found.items() if not key.startswith(("settings.", "advantage_settings."))}
+    assert set(ours) == set(SUMMARY_KINDS)
+    for key, value in ours.items():
+        kind = type(value) if isinstance(value, bool | str) else float
+        assert value is None or kind is SUMMARY_KINDS[key], key
 
 
 def test_the_other_commands(gipo, cartpole_log, quick_run, tmp_path):
@@ -77,3 +81,31 @@ def test_a_bad_log_is_bad_data_whatever_the_gates_say(gipo, cartpole_log, tmp_pa
     with h5py.File(path, "r+") as file:
         file["infos/action_log_probs"][:] = 0.5
     assert gipo("datasets", "check", path, "--quiet", "--fail-if", "errors > 0").exit_code == 3
+
+
+@pytest.mark.parametrize("gate", ["certificate.certified < 0.5", "status > 1", "certificate.certified == no"])
+def test_a_gate_of_another_kind_costs_no_training(gipo, cartpole_log, tmp_path, gate):
+    outcome = gipo("train", "--dataset", cartpole_log, "--out", tmp_path / "run", *QUICK, "--fail-if", gate)
+    assert (outcome.exit_code, (tmp_path / "run").exists()) == (2, False)
+
+
+def test_a_result_is_printed_before_a_gate_on_it_is_refused(gipo, quick_run):
+    outcome = gipo("evaluate", quick_run, "--episodes", "2", "--quiet", "--json", "--fail-if", "gain.lowr < 0")
+    assert (outcome.exit_code, "the result has no gain.lowr" in outcome.stderr) == (2, True)
+    assert document(outcome)["policy"]["stochastic"]["episodes"] == 2
+
+
+def test_being_stopped_lifts_no_gate_and_new_ones_replace_old_ones(gipo, cartpole_log, tmp_path):
+    run = tmp_path / "run"
+    arguments = ("train", "--dataset", cartpole_log, "--out", run, *QUICK, "--fail-if", "steps > 0")
+    assert gipo(*arguments).exit_code == 4
+    outcome = gipo("train", "--resume", run, "--quiet")
+    assert (outcome.exit_code, "steps is 10: --fail-if 'steps > 0'" in outcome.stderr) == (4, True)
+    assert gipo("train", "--resume", run, "--quiet", "--fail-if", "steps > 10").exit_code == 0
+    assert [gate["held"] for gate in json.loads((run / "run.json").read_text())["gates"]] == [True]
+
+
+def test_a_dry_run_says_that_it_judges_nothing(gipo, cartpole_log, tmp_path):
+    arguments = ("train", "--dataset", cartpole_log, "--out", tmp_path / "run", *QUICK, "--dry-run")
+    outcome = gipo(*arguments, "--fail-if", "steps > 0")
+    assert (outcome.exit_code, "a dry run has nothing to judge by them" in outcome.stderr) == (0, True)
