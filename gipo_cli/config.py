@@ -87,6 +87,11 @@ class TrainConfig:
         _require("patience", self.patience, lambda value: value >= 0, "0 (off) or above")
         _require("seed", self.seed, lambda value: 0 <= value < 2**63, "0 or above")
         _require("held_out_fraction", self.held_out_fraction, lambda value: 0 < value < 1, "between 0 and 1")
+        if self.patience and self.rounds > 1:
+            raise SettingError(
+                "patience compares reports, and every round has advantages of its own to report on.",
+                "Give patience, or rounds above 1, not both.",
+            )
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise SettingError(f"hidden_sizes is {list(self.hidden_sizes)}; expected widths of 1 or more.")
         _require("ess_target", self.ess_target, lambda value: 0 < value < 1, "between 0 and 1")

@@ -15,7 +15,6 @@ from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError, InterruptedRun
 from gipo_cli.objectives.traits import has_trait
 from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.dimensions import by_dimension
@@ -27,7 +26,7 @@ from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.signals import Stop, stop_requested
 from gipo_cli.training.state import Training, begun, is_checkpoint, restore, save
-from gipo_cli.training.warm_start import warm_start
+from gipo_cli.training.warm_start import keep_behaviour, warm_start
 
 TRAIN_ORDER = 1  # purpose of random numbers: the order in which the policy sees the rows
 DECAY = 0.2  # share of the steps, the last ones, over which the learning rate falls to 0
@@ -62,7 +61,7 @@ def fit(
         if newest is not None:
             now = restore(config, newest, device)
         elif reused is not None:
-            now = begin_from(reused, config, run, device)
+            now = begin_from(reused, config, log, run, device)
         else:
             now = begin(config, estimator, log, samples, run, stoppable(progress, stop, run))
         samples = samples.started_from(now.facts["warm_start"].get("version"))
@@ -188,8 +187,7 @@ def begin(
 ) -> Training:
     """Warm start, then advantages: all that happens once, before the first update of the policy."""
     start = warm_start(config, log, samples, progress)
-    if isinstance(start.beta, Policy) and log.behaviour_weights is not None:
-        save_policy(start.beta, run.path / "behaviour.safetensors")
+    keep_behaviour(log, run)
     advantage, critic = value(config, estimator, samples, start.beta, None, progress)
     facts = {
         "warm_start": {

@@ -13,12 +13,13 @@ import torch
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
-from gipo_cli.errors import DataError, DivergedError, SettingError
+from gipo_cli.errors import DataError, DivergedError, SettingError, brief
 from gipo_cli.policies.acting import by
 from gipo_cli.policies.likelihood import ascend
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
-from gipo_cli.policies.weights import policy_from_weights
+from gipo_cli.policies.weights import policy_from_weights, save_policy
+from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints, saved_policies
 from gipo_cli.training.order import ShuffledRows, generator
 from gipo_cli.training.samples import Samples
@@ -82,6 +83,13 @@ def warm_start(config: TrainConfig, log: Trajectories, samples: Samples, progres
     return WarmStart(policy, beta, kind, version, held_out_kl(policy, home), held_out_kl(beta, samples))
 
 
+def keep_behaviour(log: Trajectories, run: RunDirectory) -> None:
+    """Write the policy that the log carries, if it does, where `gipo evaluate` finds it: behaviour.safetensors."""
+    if log.behaviour_weights is not None:
+        policy = policy_from_weights(log.behaviour_weights, f"the behaviour policy in {log.name}")
+        save_policy(policy, run.path / "behaviour.safetensors")
+
+
 def best_version(log: Trajectories, samples: Samples) -> int:
     """The version whose mean return has the highest lower bound, m - 1.64 s / sqrt(n), over the held-in episodes.
 
@@ -142,15 +150,20 @@ def _finite(kl: float, step: int) -> float:
 
 
 def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Behaviour:
-    spec = PolicySpec(
-        distribution=log.convention,
-        observation_size=samples.observation.shape[-1],
-        action_size=log.action_space.size,
-        choices=log.action_space.nvec or (),
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        log_std_bounds=CLONE_LOG_STD_BOUNDS,
-    )
+    try:
+        spec = PolicySpec(
+            distribution=log.convention,
+            observation_size=samples.observation.shape[-1],
+            action_size=log.action_space.size,
+            choices=log.action_space.nvec or (),
+            hidden_sizes=config.hidden_sizes,
+            activation=config.activation,
+            log_std_bounds=CLONE_LOG_STD_BOUNDS,
+        )
+    except ValueError as error:
+        raise DataError(
+            f"{log.name}: no policy can be cloned from it; {brief(error)}.", "Look at the log: gipo datasets info."
+        ) from error
     seed = int(torch.randint(2**62, (), generator=generator(config.seed, CLONE_WEIGHTS)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -73,3 +73,68 @@ def test_another_log_a_missing_run_and_a_damaged_one_are_refused(gipo, cartpole_
     outcome = gipo(*arguments, "--dataset", cartpole_log, "--reuse", first)
     assert (outcome.exit_code, "is damaged" in outcome.stderr) == (3, True)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.fixture
+def bare(cartpole_log, tmp_path):
+    """The log without its policy, which has to be cloned."""
+    import h5py
+
+    path = tmp_path / "bare.hdf5"
+    path.write_bytes(cartpole_log.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["metadata/policy"]
+    return path
+
+
+CLONED = (*SETTINGS, "--set", "clone_steps=30", "--set", "hidden_sizes=[8]")
+
+
+def test_what_decides_a_clone_is_compared_where_there_is_one(gipo, cartpole_log, bare, first, tmp_path):
+    one = tmp_path / "one"
+    assert gipo("train", "--dataset", bare, "--out", one, "--quiet", *CLONED).exit_code == 0
+    changed = ("--set", "batch_size=64")
+    outcome = gipo("train", "--dataset", bare, "--out", tmp_path / "two", "--quiet", *CLONED, *changed, "--reuse", one)
+    assert (outcome.exit_code, "it has batch_size 1024, this run 64" in outcome.stderr) == (2, True)
+    # Where the log carries its policy, the size of a batch decides neither start nor advantages.
+    arguments = ("train", "--dataset", cartpole_log, "--quiet", *SETTINGS, *changed)
+    for name, reused in (("alone", ()), ("reused", ("--reuse", first))):
+        assert gipo(*arguments, "--out", tmp_path / name, *reused).exit_code == 0
+    assert content(tmp_path / "reused") == content(tmp_path / "alone")
+
+
+def test_a_clone_is_reused_with_the_same_bytes(gipo, bare, tmp_path):
+    arguments = ("train", "--dataset", bare, "--quiet", *CLONED)
+    assert gipo(*arguments, "--out", tmp_path / "first").exit_code == 0
+    assert gipo(*arguments, "--objective", "sapo", "--out", tmp_path / "alone").exit_code == 0
+    reused = ("--objective", "sapo", "--out", tmp_path / "reused", "--reuse", tmp_path / "first")
+    assert gipo(*arguments, *reused).exit_code == 0
+    assert content(tmp_path / "reused") == content(tmp_path / "alone")
+
+
+def test_a_start_that_was_overwritten_is_another_one(gipo, cartpole_log, cartpole_policy, tmp_path):
+    from gipo_cli.policies.weights import load_policy, save_policy
+
+    policy, _ = load_policy(cartpole_policy)
+    init = tmp_path / "init.safetensors"
+    save_policy(policy, init)
+    arguments = ("train", "--dataset", cartpole_log, "--init", init, "--quiet", *SETTINGS)
+    assert gipo(*arguments, "--out", tmp_path / "first").exit_code == 0
+    assert gipo(*arguments, "--out", tmp_path / "same", "--reuse", tmp_path / "first").exit_code == 0
+    policy.last_fc.bias.data.add_(1)
+    save_policy(policy, init)
+    outcome = gipo(*arguments, "--out", tmp_path / "other", "--reuse", tmp_path / "first")
+    assert (outcome.exit_code, "it began from another policy" in outcome.stderr) == (2, True)
+
+
+def test_nothing_of_the_other_run_is_copied_that_a_link_could_stand_for(gipo, cartpole_log, first, tmp_path):
+    own = (first / "behaviour.safetensors").read_bytes()
+    (first / "behaviour.safetensors").unlink()
+    (first / "behaviour.safetensors").symlink_to("/etc/hostname")
+    arguments = ("--out", tmp_path / "b", "--quiet", *SETTINGS, "--reuse", first)
+    assert gipo("train", "--dataset", cartpole_log, *arguments).exit_code == 0
+    assert (tmp_path / "b" / "behaviour.safetensors").read_bytes() == own
+    record = first / "run.json"
+    record.write_text("{}")
+    outcome = gipo("train", "--dataset", cartpole_log, "--out", tmp_path / "c", *arguments[2:])
+    assert (outcome.exit_code, "its log was another one" in outcome.stderr) == (2, True)
