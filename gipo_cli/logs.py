@@ -18,6 +18,9 @@ from gipo_cli.errors import DataError, SettingError
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
+UNTRAINABLE = ("choices", "length", "shape", "type")  # errors that no one can take for a warning: nothing fits
+
+
 @dataclass(frozen=True)
 class Opened:
     """A log that may be trained on, and what is doubtful about it."""
@@ -40,7 +43,7 @@ def open_log(dataset: str, options: LogOptions | None = None, progress: Progress
         raise no_log_probs(log)
     findings = [finding for finding in check(log) if finding.severity != "ok"]
     for finding in findings:
-        if finding.severity == "error" and finding.name not in options.accept:
+        if finding.severity == "error" and (finding.name not in options.accept or finding.name in UNTRAINABLE):
             raise refusal(log, finding, dataset, options.accept)
     return Opened(log, findings, estimate)
 
@@ -86,7 +89,7 @@ def refusal(log: Trajectories, finding: Finding, dataset: str, accepted: tuple[s
         mend,
         finding.hint,
         f"--accept {near[0]} is not its name." if near else "",
-        f"If you know better: --accept {finding.name}",
+        "" if finding.name in UNTRAINABLE else f"If you know better: --accept {finding.name}",
         f"All that is known of it: gipo datasets check {dataset}",
     )
     return DataError(f"{log.name}: {finding.meaning} [{finding.name}]", "\n".join(line for line in lines if line))

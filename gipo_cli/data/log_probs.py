@@ -112,6 +112,9 @@ def _choices(where: str | Path, actions: np.ndarray, one: bool) -> np.ndarray:
     if flat.ndim != (1 if one else 2):
         expected = "one choice a step" if one else "[N, A], one choice in each of A dimensions"
         raise DataError(f"{where}: discrete actions have shape {list(actions.shape)}; expected {expected}.")
+    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        row = int((~np.isfinite(flat)).reshape(len(flat), -1).any(-1).argmax())
+        raise DataError(f"{where}: the action of row {row} is {flat[row]}; expected the number of a choice.")
     choices = flat.astype(np.int64)
     if not np.array_equal(choices, flat):
         row = int((choices != flat).reshape(len(flat), -1).any(-1).argmax())

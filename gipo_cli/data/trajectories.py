@@ -67,7 +67,7 @@ def space_of_choices(actions: np.ndarray, told: Sequence[int] | None) -> ActionS
             shape of the actions counts as not known; the choices are then those that were made.
     """
     dimensions = 1 if actions.ndim == 1 else actions.shape[1]
-    made: list[int] = (actions.reshape(-1, dimensions).max(0, initial=0) + 1).tolist()
+    made = [largest + 1 for largest in actions.reshape(-1, dimensions).max(0, initial=0).tolist()]  # 2^63 is no int64
     choices = made if told is None or len(told) != dimensions else told
     return ActionSpace((), n=choices[0]) if actions.ndim == 1 else ActionSpace(actions.shape[1:], nvec=tuple(choices))
 

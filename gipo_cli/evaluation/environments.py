@@ -33,7 +33,7 @@ def make_environments(environment_id: str, count: int, *, named_by_user: bool = 
     if found["module"] and not named_by_user:
         raise SettingError(
             f"the environment is named {environment_id}, and no file's name for one imports a module here.",
-            f"If the module is yours: --environment {environment_id}",
+            f"If the module is yours: gipo evaluate RUN --environment {environment_id}",
         )
     if found["module"]:
         _import(found["module"])
@@ -62,7 +62,7 @@ def _import(module: str) -> None:
         sys.path.insert(0, os.getcwd())
     try:
         import_module(module)
-    except Exception as error:  # whatever a module of the user's own may raise
+    except (Exception, SystemExit) as error:  # whatever a module of the user's own may do
         raise SettingError(
             f"the module {module} cannot be imported ({type(error).__name__}: {brief(error)}).",
             "It is looked for in the working directory and on PYTHONPATH.",

@@ -10,7 +10,7 @@ from torch import Tensor
 from gipo_cli.errors import SettingError
 from gipo_cli.policies.acting import choices_of, space_of
 from gipo_cli.policies.distributions import LARGEST_BELOW_ONE
-from gipo_cli.policies.policy import PolicySpec
+from gipo_cli.policies.policy import LARGEST_LAYER, PolicySpec
 
 
 class UniformPolicy:
@@ -37,6 +37,10 @@ class UniformPolicy:
             raise SettingError(
                 f"{environment_id} has actions without bounds; a random policy needs bounds to be uniform between.",
                 "Record from a policy file instead.",
+            )
+        if sum(choices) > LARGEST_LAYER:
+            raise SettingError(
+                f"{environment_id} has {sum(choices):,} choices; no policy here has more than {LARGEST_LAYER:,}."
             )
         self.spec = PolicySpec(
             distribution=("multi_categorical" if space.shape else "categorical") if choices else "tanh_gaussian",

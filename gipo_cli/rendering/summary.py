@@ -1,8 +1,10 @@
 """A finished run as a person reads it."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from gipo_cli.evaluation.environments import NAME
 from gipo_cli.rendering import terminal
 
 
@@ -10,12 +12,17 @@ def print_summary(summary: dict[str, Any]) -> None:
     """Print what `gipo train --json` prints as a table, and the commands that come next."""
     terminal.table("", ["", summary["run"]], summary_rows(summary))
     terminal.line("")
-    terminal.line("Believe it?   ", (f"gipo inspect-weights {summary['run']}", "bold"))
-    if summary["dataset"]["environment"]:
-        named = summary["dataset"]["environment"]
-        # An environment of the user's own module is imported only where the user names it.
-        command = f"gipo evaluate {summary['run']}" + (f" --environment {named}" if ":" in named else "")
-        terminal.line("Worth it?     ", (command, "bold"), "" if ":" in named else f"   ({named})")
+    run = shlex.quote(summary["run"])
+    terminal.line("Believe it?   ", (f"gipo inspect-weights {run}", "bold"))
+    # The name is the log's, a stranger's perhaps: shown as a command only where it is a name and nothing else.
+    found = NAME.fullmatch(summary["dataset"]["environment"] or "")
+    if found is None:
+        return
+    if found["module"]:
+        terminal.line(f"Worth it?     if the module {found['module']} is yours:")
+        terminal.line("              ", (f"gipo evaluate {run} --environment {found[0]}", "bold"))
+    else:
+        terminal.line("Worth it?     ", (f"gipo evaluate {run}", "bold"), f"   ({found[0]})")
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[list[str]]:

@@ -117,3 +117,40 @@ def test_a_mapping_names_the_choices_of_each_dimension(mapped):
         action_choices = [4, 5]
     """
     assert mapped(text, columns).action_space.nvec == (4, 5)
+
+
+def test_more_choices_than_a_policy_can_have_are_an_error_that_none_accepts(gipo, d4rl, tmp_path):
+    from gipo_cli.data.checks.structure import MOST_CHOICES
+    from gipo_cli.policies.policy import LARGEST_LAYER
+
+    assert MOST_CHOICES == LARGEST_LAYER
+    actions = np.arange(12)[:, None] % 3
+    path = d4rl(actions=actions, attributes={"action_choices": MOST_CHOICES + 1})
+    assert gipo("datasets", "check", path, "--quiet").exit_code == 3
+    for accepted in ((), ("--accept", "choices")):
+        outcome = gipo("train", "--dataset", path, "--out", tmp_path / "run", "--quiet", *accepted)
+        assert (outcome.exit_code, "65,537 choices; up to 65,536 are taken" in outcome.stderr) == (3, True)
+        assert "If you know better" not in outcome.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_choice_at_the_end_of_int64_is_counted_and_refused(d4rl):
+    actions = np.zeros((12, 1), np.int64)
+    actions[3] = 2**63 - 1
+    log = catalog.load(str(d4rl(actions=actions)))
+    assert log.action_space.n == 2**63
+    assert [finding.name for finding in check(log)] == ["choices"]
+
+
+@pytest.mark.parametrize("told", ["-1,2", "7,x", np.array([3.5, 2.0])])
+def test_choices_that_cannot_be_read_are_said_to_be_inferred(d4rl, told):
+    actions = np.tile([[1, 2], [2, 0]], (6, 1))
+    log = catalog.load(str(d4rl(actions=actions, attributes={"action_choices": told})))
+    assert "its attribute action_choices cannot be read; the choices are those that were made." in log.notes
+
+
+def test_a_choice_that_is_no_number_is_placed_without_a_warning_of_numpys(d4rl):
+    actions = np.ones((12, 2))
+    actions[5, 1] = np.nan
+    with pytest.raises(DataError, match=r"the action of row 5 is \[ 1\. nan\]; expected the number of a choice"):
+        catalog.load(str(d4rl(actions=actions, attributes={"output_distribution": "multi_categorical"})))

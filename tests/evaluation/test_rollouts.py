@@ -69,17 +69,22 @@ def test_only_what_the_user_typed_imports_a_module(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingError, match="no file's name for one imports a module") as refused:
         make_environments("own_lab:OwnLab/Pole-v0", 1)
-    assert refused.value.hint == "If the module is yours: --environment own_lab:OwnLab/Pole-v0"
+    assert refused.value.hint == "If the module is yours: gipo evaluate RUN --environment own_lab:OwnLab/Pole-v0"
     assert "own_lab" not in sys.modules
     (made,) = make_environments("own_lab:OwnLab/Pole-v0", 1, named_by_user=True)
     assert made.spec.id == "OwnLab/Pole-v0"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(None, "ModuleNotFoundError: No module named"), ("1 / 0", "ZeroDivisionError: division by zero")]
+    ("text", "said"),
+    [
+        (None, "ModuleNotFoundError: No module named"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+    ],
 )
 def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch, text, said):
-    name = f"broken_lab_{text is None}"
+    name = f"broken_lab_{len(text or '')}"
     if text:
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiDiscrete
 
 from gipo_cli.errors import SettingError
 from gipo_cli.policies.uniform import UniformPolicy
@@ -62,3 +62,15 @@ def test_nothing_is_uniform_without_bounds():
     assert refused.value.message == (
         "Pendulum-v1 has actions without bounds; a random policy needs bounds to be uniform between."
     )
+
+
+def test_more_choices_than_any_policy_has_are_refused():
+    env = gymnasium.make("Pendulum-v1").unwrapped
+    env.action_space = MultiDiscrete([3_000_000, 2])
+    with pytest.raises(SettingError, match="has 3,000,002 choices; no policy here has more than 65,536"):
+        UniformPolicy(env, "Big-v0")
+    env.action_space = MultiDiscrete([3, 5])
+    action, log_prob, pre_squash = UniformPolicy(env, "Small-v0").sample(torch.zeros(1000, 3), torch.Generator())
+    assert action.max(0).values.tolist() == [2, 4]
+    assert pre_squash is None
+    torch.testing.assert_close(log_prob, torch.full((1000,), -math.log(15)))

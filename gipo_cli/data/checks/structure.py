@@ -10,7 +10,7 @@ from gipo_cli.data.trajectories import BLOCK, Trajectories
 
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
 SATURATED = 1 - 1e-6  # |a| beyond this has lost its pre-squash value in float32
-MOST_CHOICES = 2**20  # a policy has a row of weights for each; a damaged header can claim 10^15
+MOST_CHOICES = 2**16  # a policy has a row of weights for each, and so many at most; a damaged header can claim 10^15
 # A density over real numbers hardly ever gives two actions the same value to the last bit.
 MOST_AT_ONE_VALUE = 0.005
 # Log-probs of few bits (float16) share values too, but then with those beside them.

@@ -53,6 +53,9 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
             notes.append(what_there_is("infos", member(file, "infos")))
         elif not key:
             declared = "gaussian"
+        told = _choices(choices)
+        if "action_choices" in file.attrs and told is None:
+            notes.append("its attribute action_choices cannot be read; the choices are those that were made.")
         flat = FlatLog(
             place=place,
             name=name,
@@ -68,7 +71,7 @@ def read(place: Path, name: str, options: ReadOptions) -> Trajectories:
             executed_actions=read_column(file, "infos/executed_actions"),
             policy_versions=read_column(file, "infos/policy_versions"),
             declared_convention=options.log_prob_convention or cast(Any, declared),
-            choices=_choices(choices) or ([2] * (actions[:1].size if len(actions) else 1) if flags else None),
+            choices=told or ([2] * (actions[:1].size if len(actions) else 1) if flags else None),
             action_low=read_column(file, "metadata/action_low"),
             action_high=read_column(file, "metadata/action_high"),
             environment=_environment(file),
