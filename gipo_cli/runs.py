@@ -142,9 +142,9 @@ class RunDirectory:
             RunError: it is damaged.
         """
         try:
-            record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / RECORD} cannot be read ({error}).") from error
+            record = _json((self.path / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.path / RECORD} cannot be read ({brief(error)}).") from error
         if not isinstance(record, dict):
             raise RunError(f"{self.path / RECORD} is damaged: expected an object.")
         return record
@@ -171,7 +171,7 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = _json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path} cannot be read ({brief(error)}).", again) from error
         if not isinstance(found, dict):
@@ -189,9 +189,9 @@ class RunDirectory:
         path = self.path / METRICS
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         try:
-            found = [json.loads(line) for line in lines]
-        except ValueError as error:
-            raise RunError(f"{path} is damaged ({error}).") from error
+            found = [_json(line) for line in lines]
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{path} is damaged ({brief(error)}).") from error
         if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in found):
             raise RunError(f"{path} is damaged: expected an object with its step on every line.")
         return found
@@ -212,6 +212,19 @@ class RunDirectory:
                 stamp = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
                 archive.writestr(stamp, member.getvalue(), zipfile.ZIP_DEFLATED)
         atomic_write(self.path / LOG_RATIOS, content.getvalue())
+
+
+def _json(text: str | bytes) -> Any:
+    """JSON as runs write it: they never write NaN or infinity, which Python's reader takes.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"it holds {name}, which is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def find_runs(given: str) -> list[Path]:

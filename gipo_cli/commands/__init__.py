@@ -156,3 +156,16 @@ def write_picture(path: Path, content: bytes) -> None:
         atomic_write(path, content)
     except OSError as error:
         raise SettingError(f"{path} cannot be written ({error.strerror}).", "Name another file for --plot.") from error
+
+
+def places_of(given: list[str]) -> "list[RunDirectory]":
+    """Every run that was named, once."""
+    from gipo_cli.rendering import terminal
+    from gipo_cli.runs import RunDirectory, find_runs
+
+    found: dict[Path, Path] = {}
+    for path in (path for name in given for path in find_runs(name)):
+        if path.resolve() in found:
+            terminal.note(f"note: {path} was given twice; it counts once.")
+        found.setdefault(path.resolve(), path)
+    return [RunDirectory.open(path) for path in found.values()]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gipo_cli.commands import FailIf, Quiet, evaluate_and_keep, refuse_picture, split_names, write_picture
+from gipo_cli.commands import FailIf, Quiet, evaluate_and_keep, places_of, refuse_picture, split_names, write_picture
 from gipo_cli.errors import SettingError
 from gipo_cli.gates import enforce, parse_gates, pass_through
 
@@ -56,7 +56,7 @@ def compare(
     from gipo_cli.evaluation.results import read_result
     from gipo_cli.rendering import comparison, terminal
 
-    places = _places(runs)
+    places = places_of(runs)
     results = [read_result(place) for place in places]
     compare_results(results, split_names(by), baseline)  # refused here, before any rollout
     if evaluate:
@@ -81,19 +81,6 @@ def compare(
     if plot is not None:
         terminal.note(f"wrote {plot}")
     enforce(document.get("gates", ()), problem)
-
-
-def _places(given: list[str]) -> "list[RunDirectory]":
-    """Every run that was named, once."""
-    from gipo_cli.rendering import terminal
-    from gipo_cli.runs import RunDirectory, find_runs
-
-    found: dict[Path, Path] = {}
-    for path in (path for name in given for path in find_runs(name)):
-        if path.resolve() in found:
-            terminal.note(f"note: {path} was given twice; it counts once.")
-        found.setdefault(path.resolve(), path)
-    return [RunDirectory.open(path) for path in found.values()]
 
 
 def _evaluated(place: "RunDirectory", found: "RunResult", episodes: int, quiet: bool) -> "RunResult":

@@ -1,12 +1,14 @@
 """`gipo report`: what runs come to, as a page, a step summary, a document or test results."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gipo_cli.commands import FailIf
+from gipo_cli.commands import FailIf, places_of
 from gipo_cli.errors import GipoError, RunError, SettingError, brief, unknown_name
 from gipo_cli.gates import enforce, parse_gates
 
@@ -50,11 +52,13 @@ def report(
 
     from gipo_cli.rendering import terminal
     from gipo_cli.reports.document import report_of
-    from gipo_cli.runs import RunDirectory, atomic_write, find_runs
+    from gipo_cli.runs import atomic_write
 
-    places = [RunDirectory.open(path) for path in dict.fromkeys(p for name in runs for p in find_runs(name))]
-    reports = [report_of(place, gates) for place in places]
-    text = _text(chosen, reports, places)
+    places = places_of(runs)
+    with _damage():
+        reports = [report_of(place, gates) for place in places]
+        text = _text(chosen, reports, places)
+        summary = text if chosen == "md" or not github_summary else _text("md", reports, places)
     if out is None:
         print(text, end="")
     else:
@@ -64,10 +68,11 @@ def report(
             raise SettingError(f"{out} cannot be written ({error.strerror}).") from error
         terminal.note(f"wrote {out}")
     if github_summary:
-        _append(Path(os.environ[SUMMARY]), text if chosen == "md" else _text("md", reports, places))
+        _append(Path(os.environ[SUMMARY]), summary)
     # Those of the training are reported, and were enforced when it ended.
     given = [(each.document["run"], gate) for each in reports for gate in each.given]
-    enforce([{**gate, "key": f"{run}: {gate['key']}"} for run, gate in given])
+    problem = next((each.problem for each in reports if each.problem), None)
+    enforce([{**gate, "key": f"{run}: {gate['key']}"} for run, gate in given], problem)
 
 
 def _format(named: str | None, out: Path | None, json: bool) -> str:
@@ -107,15 +112,21 @@ def _text(chosen: str, reports: "list[RunReport]", places: "list[RunDirectory]")
     if chosen == "json":
         whole = {"runs": [each.document for each in reports], "comparison": document}
         return terminal.json_text(whole) + "\n"
-    try:
-        blocks = list(content(reports, document, pictures=chosen == "html"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(
-            f"a run directory holds what no run writes ({type(error).__name__}: {brief(error)}).",
-            "Look at run.json and metrics.jsonl of the runs, or report on them one by one.",
-        ) from error
+    blocks = list(content(reports, document, pictures=chosen == "html"))
     title = f"gipo: {reports[0].document['run']}" if len(reports) == 1 else f"gipo: {len(reports)} runs"
     return html(blocks, title) if chosen == "html" else markdown(blocks)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """A run directory may be a stranger's, and hold anything where a run writes numbers and names."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise RunError(
+            f"a run directory holds what no run writes ({type(error).__name__}: {brief(error)}).",
+            "Look at run.json, metrics.jsonl and evaluation.json of the runs, or report on them one by one.",
+        ) from error
 
 
 def _compared(places: "list[RunDirectory]") -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.episodes import starts_and_lengths
 from gipo_cli.diagnostics.ess import ess_fraction
 
 PARTS = 10  # stretches of about equally many steps
@@ -35,10 +36,7 @@ def by_time(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) -> li
     Raises:
         ValueError: there is no sample.
     """
-    if log_ratio.size == 0:
-        raise ValueError("there are no samples")
-    starts = np.flatnonzero(np.diff(episode, prepend=episode[0] - 1))
-    lengths = np.diff(np.append(starts, log_ratio.size))
+    starts, lengths = starts_and_lengths(episode)
     at = np.arange(log_ratio.size) - np.repeat(starts, lengths)
     # How many steps lie before each place; a place is not cut in two.
     before = np.concatenate([[0], np.cumsum(np.bincount(at))])

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.episodes import starts_and_lengths
 from gipo_cli.diagnostics.ess import ess_fraction
 
 ENOUGH = 0.1  # share of the episodes that have to count; ours, as for steps
+FEWEST = 5  # and so many of them at least; ours, as for a bootstrap
 
 
 @dataclass(frozen=True)
 class Degeneracy:
     """Effective share of E episodes when each is weighted by the product of its first t ratios."""
 
+    episodes: int  # E
     steps: list[int]  # t: 1, 2, 4, ... and the longest episode
     ess_fraction: list[float]  # between 1 / E and 1
-    reach: int  # the largest of these t up to which at least ENOUGH of the episodes count; 0 where none is
+    reach: int  # the largest of these t up to which ENOUGH of the episodes count, and FEWEST of them; 0 where none is
 
 
 def degeneracy(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) -> Degeneracy:
@@ -38,17 +41,15 @@ def degeneracy(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) ->
     Raises:
         ValueError: there is no sample.
     """
-    if log_ratio.size == 0:
-        raise ValueError("there are no samples")
-    starts = np.flatnonzero(np.diff(episode, prepend=episode[0] - 1))
-    ends = np.append(starts[1:], log_ratio.size)
+    starts, lengths = starts_and_lengths(episode)
     sums = np.concatenate([[0.0], np.cumsum(log_ratio, dtype=np.float64)])
-    longest = int((ends - starts).max())
+    longest, episodes = int(lengths.max()), len(starts)
 
     def share(steps: int) -> float:
-        return ess_fraction(sums[np.minimum(starts + steps, ends)] - sums[starts])
+        return ess_fraction(sums[starts + np.minimum(steps, lengths)] - sums[starts])
 
     steps = [t for t in (2**k for k in range(longest.bit_length())) if t < longest] + [longest]
     shares = [share(t) for t in steps]
-    enough = [t for t, _ in itertools.takewhile(lambda pair: pair[1] >= ENOUGH, zip(steps, shares, strict=True))]
-    return Degeneracy(steps, shares, max(enough, default=0))
+    needed = max(ENOUGH, FEWEST / episodes)  # of 10 episodes one is a tenth, and proves nothing
+    enough = [t for t, _ in itertools.takewhile(lambda pair: pair[1] >= needed, zip(steps, shares, strict=True))]
+    return Degeneracy(episodes, steps, shares, max(enough, default=0))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from gipo_cli.diagnostics import Finding, Level
 from gipo_cli.diagnostics.concentration import Bounds
-from gipo_cli.diagnostics.horizon import ENOUGH, Degeneracy
+from gipo_cli.diagnostics.horizon import ENOUGH, FEWEST, Degeneracy
 from gipo_cli.diagnostics.pareto_k import WORST_GOOD, good_below, samples_needed
 from gipo_cli.diagnostics.sigma_curve import SigmaError, least
 
@@ -52,15 +52,18 @@ def findings(split: str, figures: Any) -> list[Finding]:
 
 def horizon_finding(found: Degeneracy) -> Finding:
     """How far ratios may be multiplied; no warning, since neither the objective nor the surrogate multiplies any."""
-    source = f"{OURS}: {ENOUGH:.0%} of the episodes effective"
+    source = f"{OURS}: {ENOUGH:.0%} of the episodes effective, and {FEWEST} of them"
     longest, last = found.steps[-1], found.ess_fraction[-1]
     if found.reach == longest:
         meaning = f"multiplied along whole episodes, the ratios leave {last:.0%} of them effective."
         return Finding("horizon", found.reach, "ok", meaning, source)
+    if found.episodes < FEWEST:
+        meaning = f"{found.episodes} episodes are too few to tell how far along one its ratios may be multiplied."
+        return Finding("horizon", found.reach, "note", meaning, source)
+    few = f"{ENOUGH:.0%}" if found.episodes * ENOUGH >= FEWEST else f"{FEWEST} of {found.episodes}"
     reach = f"beyond step {found.reach:,}" if found.reach else "even at the first step"
     meaning = (
-        f"multiplied along an episode, the ratios leave under {ENOUGH:.0%} of the episodes effective {reach} of "
-        f"{longest:,}."
+        f"multiplied along an episode, the ratios leave under {few} of the episodes effective {reach} of {longest:,}."
     )
     return Finding("horizon", found.reach, "note", meaning, source)
 
@@ -135,7 +138,9 @@ def _pareto_k(figures: tuple[float | None, int], split: str) -> Finding:
         return Finding("pareto_k", value, "alarm", f"{shown}: a mean of them never settles.", source)
     if value >= good:
         needed = samples_needed(value)
-        meaning = f"{shown}, above {good:.2f}: a mean of them needs {needed:.2g} samples, there are {samples:,}."
+        slow = "beyond that a mean of them settles too slowly to be relied on, however many there are."
+        short = f"a mean of them needs {needed:.2g} samples, there are {samples:,}."
+        meaning = f"{shown}, above {good:.2f}: {short if needed > samples else slow}"
         return Finding("pareto_k", value, "warning", meaning, source)
     return Finding("pareto_k", value, "ok", f"{shown}, below {good:.2f}: a mean of them settles.", source)
 

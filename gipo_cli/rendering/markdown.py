@@ -14,7 +14,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> lis
 
 def escaped(text: str) -> str:
     """Text whose marks are shown and not obeyed."""
-    shown = terminal.printable(text)
-    for mark in "\\|*_<`[":
+    shown = terminal.printable(text).replace("&", "&amp;")
+    for mark in "\\|*_<`[~$":
         shown = shown.replace(mark, f"\\{mark}")
-    return shown
+    # GitHub makes links of addresses and of names, and has no mark that keeps it from it.
+    return shown.replace("://", ":&#8203;//").replace("@", "@&#8203;")

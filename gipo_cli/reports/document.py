@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gipo_cli.config import TrainConfig
-from gipo_cli.errors import RunError
+from gipo_cli.errors import RunError, SettingError
 from gipo_cli.evaluation.run_evaluation import without_episodes
 from gipo_cli.gates import Gate, judge
 from gipo_cli.reports.weights import Inspected, inspect_run
@@ -22,6 +22,7 @@ class RunReport:
     document: dict[str, Any]
     inspected: Inspected | None  # none where the run has no weights yet
     given: list[dict[str, Any]]  # what the gates found that the report was given
+    problem: SettingError | None  # with one of those gates
 
 
 def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
@@ -37,7 +38,6 @@ def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
 
     Raises:
         RunError: the directory is damaged.
-        SettingError: a gate names no value of the document.
     """
     record, evaluation = place.record(), place.evaluation()
     inspected, missing = None, ""
@@ -55,11 +55,21 @@ def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
         "inspection_missing": missing or None,
         "evaluation": without_episodes(evaluation) if evaluation else None,
     }
-    trained = record.get("gates", [])
-    document.pop("gates", None)
-    given = judge(gates, document)
-    document["gates"] = [*(trained if isinstance(trained, list) else []), *given]
-    return RunReport(document, inspected, given)
+    # Metrics are for drawing: a gate on held_out.kl means the run's, and not a report's.
+    judged = {key: value for key, value in document.items() if key not in ("metrics", "gates")}
+    given, problem = [], None
+    try:
+        given = judge(gates, judged, partial=not is_finished(document))
+    except SettingError as error:
+        problem = error
+    document["gates"] = [*_gates(record.get("gates")), *given]
+    return RunReport(document, inspected, given, problem)
+
+
+def _gates(found: Any) -> list[dict[str, Any]]:
+    """What a training found of its gates, as far as it is that."""
+    listed = found if isinstance(found, list) else []
+    return [gate for gate in listed if isinstance(gate, dict) and set(gate) == {"expression", "key", "value", "held"}]
 
 
 def is_finished(document: dict[str, Any]) -> bool:

@@ -210,10 +210,15 @@ def test_what_is_no_run_is_refused(gipo, tmp_path):
         ("{", "cannot be read (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))."),
         ("[]", "is damaged: expected an object."),
         ('{"environment": "Hopper-v5"}', "is damaged: it has no step."),
-        ('{"environment": "Hopper-v5", "step": NaN}', "is damaged: step is 'nan'; expected a finite number."),
+        ('{"environment": "Hopper-v5", "step": NaN}', "cannot be read (it holds NaN, which is not JSON)."),
+        ('{"environment": "Hopper-v5", "step": 1e999}', "is damaged: step is 'inf'; expected a finite number."),
+        (
+            '{"environment": "Hopper-v5", "step": 2000, "policy": {"stochastic": {"returns": [1, 1e999]}}}',
+            "is damaged: policy.stochastic.returns is no list of finite numbers.",
+        ),
         (
             '{"environment": "Hopper-v5", "step": 2000, "policy": {"stochastic": {"returns": [1, Infinity]}}}',
-            "is damaged: policy.stochastic.returns is no list of finite numbers.",
+            "cannot be read (it holds Infinity, which is not JSON).",
         ),
     ],
 )

@@ -47,7 +47,7 @@ def test_markdown_has_the_numbers_of_the_other_commands(gipo, evaluated):
 def test_the_json_is_all_that_the_directory_says(gipo, evaluated):
     (document,) = json.loads(gipo("report", evaluated, "--json").stdout)["runs"]
     record = json.loads((evaluated / "run.json").read_text())
-    assert {key: document[key] for key in record if key != "gates"} == record
+    assert {key: document[key] for key in record} == record
     assert document["inspection"] == json.loads(gipo("inspect-weights", evaluated, "--json").stdout)
     assert len(document["metrics"]) == 8
     assert "returns" not in document["evaluation"]["policy"]["stochastic"]
@@ -183,9 +183,60 @@ def test_a_file_that_is_there_is_replaced_only_when_asked(gipo, quick_run, tmp_p
     assert place.read_text().startswith("# Run")
 
 
-@pytest.mark.parametrize("fields", [{"held_out": {}}, {"warm_start": 3}, {"dataset": None}, {"certificate": []}])
-def test_a_record_that_no_run_writes_is_a_run_error(gipo, quick_run, fields):
+DAMAGED = [
+    {"held_out": {}}, {"warm_start": 3}, {"dataset": None}, {"certificate": []}, {"gates": ["x"]}, {"gates": [{}]},
+    {"seconds": "x"}, {"warnings": [{"severity": "x", "meaning": "m", "name": "n"}]}, {"warnings": [{"meaning": 1}]},
+    {"dataset": {"name": 10**400}}, {"seconds": float("nan")},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["md", "html", "json", "junit"])
+@pytest.mark.parametrize("fields", DAMAGED, ids=lambda fields: str(fields)[:40])
+def test_a_record_that_no_run_writes_is_reported_or_refused_and_never_a_bug(gipo, quick_run, fields, form):
     spoil(quick_run, **fields)
-    outcome = gipo("report", quick_run)
+    outcome = gipo("report", quick_run, "--format", form)
+    assert outcome.exit_code in (0, 3), outcome.stderr
+    assert "nan" not in outcome.stdout.lower().split()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("evaluation.json", '{"policy": 5}'), ("evaluation.json", '{"policy": NaN}'), ("run.json", "[" * 100_000),
+        ("metrics.jsonl", "[" * 100_000 + "\n"), ("metrics.jsonl", '{"step": 1, "loss": Infinity}\n'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["md", "json"])
+def test_files_that_no_run_writes_are_refused(gipo, quick_run, name, text, form):
+    (quick_run / name).write_text(text)
+    outcome = gipo("report", quick_run, "--format", form)
     assert outcome.exit_code == 3, outcome.stderr
-    assert "Traceback" not in outcome.stderr
+
+
+def test_a_gate_on_a_run_that_was_stopped_does_not_hold_and_the_report_is_written(gipo, quick_run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(quick_run, other)
+    spoil(other, status="interrupted", certificate=..., held_out=...)
+    (other / "log_ratios.npz").unlink()
+    place = tmp_path / "report.md"
+    for gate in ("held_out.ess_fraction < 0.01", "verdict == distrust"):
+        outcome = gipo("report", quick_run, other, "--out", place, "--force", "--fail-if", gate)
+        assert outcome.exit_code == 4, outcome.stderr
+        assert f"{other}: " in outcome.stderr
+        assert "1 of 2 gates did not hold" in outcome.stderr
+        assert place.read_text().startswith("# 2 runs")
+
+
+def test_a_report_is_written_before_a_gate_on_it_is_refused(gipo, quick_run, tmp_path):
+    outcome = gipo("report", quick_run, "--out", tmp_path / "report.md", "--fail-if", "stepz > 1")
+    assert (outcome.exit_code, (tmp_path / "report.md").exists()) == (2, True)
+
+
+def test_one_run_by_two_paths_is_one(gipo, quick_run):
+    text = gipo("report", quick_run, quick_run.parent / "." / ".." / quick_run.parent.name / quick_run.name).stdout
+    assert text.startswith("# Run ")
+
+
+def test_addresses_names_and_formulas_of_a_stranger_are_no_links():
+    text = markdown([Paragraph("https://evil.example @octocat &lt; ~~x~~ $y$")])
+    assert text == "https:&#8203;//evil.example @&#8203;octocat &amp;lt; \\~\\~x\\~\\~ \\$y\\$\n"

@@ -152,5 +152,23 @@ def test_episodes_of_one_step_are_one_stretch_and_a_huge_ratio_has_no_mean():
     assert (found.first, found.last, found.transitions, found.mean_ratio) == (0, 0, 3, None)
 
 
+@pytest.mark.parametrize("episodes", [1, 2, 5, 10])
+def test_a_handful_of_episodes_vouches_for_no_reach(episodes):
+    # One of ten is a tenth, always: the share alone would never be too small.
+    x = np.random.default_rng(0).normal(0, 3, (episodes, 200)).ravel()
+    found = degeneracy(x, np.repeat(np.arange(episodes), 200))
+    assert found.reach < 50
+    assert horizon_finding(found).level == "note"
+
+
+def test_a_tail_beyond_any_number_of_samples_is_not_said_to_need_fewer_than_there_are():
+    figures = {
+        "ess_raw": 1.0, "ess_trust": 1.0, "pareto_k": (0.72, 100_000), "mean_ratio": (1.0, 0.1), "kl": (0.0, 0.1),
+        "chi2": 0.0, "abs_log_ratio_p95": 0.0, "ppo_dead_fraction": 0.0, "suppressed_fraction": 0.0,
+    }  # fmt: skip
+    (found,) = [finding for finding in findings("steps", figures) if finding.name == "pareto_k"]
+    assert "too slowly to be relied on, however many there are" in found.meaning
+
+
 def test_outside_the_clip_on_either_side():
     assert outside_clip_fraction(np.log([0.79, 0.81, 1.19, 1.21])) == 0.5
