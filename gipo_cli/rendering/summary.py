@@ -7,6 +7,9 @@ from typing import Any
 from gipo_cli.evaluation.environments import NAME
 from gipo_cli.rendering import terminal
 
+# A start may be better than the policy that made a stale log, and the trained one between the two.
+AGAINST_THE_LOG = "better than the log's policy; whether better than the start that --init gave, the log cannot tell"
+
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Print what `gipo train --json` prints as a table, and the commands that come next."""
@@ -45,6 +48,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[list[str]]:
         ["held out: KL", f"{held_out['kl']:.2f} nats from behaviour"],
         ["held out: surrogate", f"{held_out['surrogate']:+.2f} standard deviations of the advantage"],
         ["kept", _kept(summary["certificate"])],
+        *([["", AGAINST_THE_LOG]] if start["kind"] == "checkpoint" and summary["certificate"]["certified"] else []),
     ]
 
 

@@ -33,3 +33,18 @@ def test_what_comes_next_is_safe_to_copy(capsys, environment, lines):
     printed = capsys.readouterr().out.rstrip("\n").split("\n")
     at = next(n for n, line in enumerate(printed) if line.startswith("Believe it?"))
     assert printed[at:] == ["Believe it?   gipo inspect-weights 'runs/a b'", *lines]
+
+
+@pytest.mark.parametrize(("kind", "certified", "said"), [
+    ("checkpoint", True, True), ("checkpoint", False, False), ("behaviour weights", True, False),
+])  # fmt: skip
+def test_a_verdict_on_a_policy_given_as_the_start_says_what_it_is_against(capsys, kind, certified, said):
+    certificate = {
+        "certified": certified, "kept": "trained policy", "kept_step": 1, "explained_lower": 0.5, "reason": "none",
+        "surrogate_lower": 0.1, "last": {"certified": certified},
+    }  # fmt: skip
+    dataset = {"name": "log", "transitions": 1, "episodes": 1, "mean_return": 0.0, "log_probs": "recorded"}
+    start = {"kind": kind, "kl": 4.0, "version": None}
+    rest = {"certificate": certificate, "warm_start": start, "dataset": {**dataset, "environment": None}}
+    print_summary({**SUMMARY, **rest})
+    assert ("whether better than the start that --init gave" in capsys.readouterr().out) is said
