@@ -18,6 +18,7 @@ KINDS = {float: "a number", str: "a word", bool: "true or false"}
 # What a value may be, by the end of its key: a gate on another word would hold for ever.
 VOCABULARIES = {
     "verdict": ("trust", "caution", "distrust"),
+    "offline.verdict": ("better", "not better", "cannot be known"),
     "status": ("running", "finished", "interrupted", "failed", "diverged"),
     "level": ("ok", "note", "warning", "alarm"),
     "severity": ("ok", "warning", "error"),
@@ -70,7 +71,7 @@ class Gate:
         if _kind(self.bound) is not kind:
             is_, asked = KINDS[kind], KINDS[_kind(self.bound)]
             raise SettingError(f"--fail-if {self.expression!r}: {path} is {is_}, and {self.bound!r} {asked}.")
-        known = VOCABULARIES.get(path.rpartition(".")[2])
+        known = VOCABULARIES.get(path) or VOCABULARIES.get(path.rpartition(".")[2])
         if known and isinstance(self.bound, str) and self.bound.casefold() not in known:
             error = unknown_name(path.rpartition(".")[2], self.bound, known)
             raise SettingError(f"--fail-if {self.expression!r}: {error.message}", error.hint)

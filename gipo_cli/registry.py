@@ -40,6 +40,7 @@ COMMANDS = Registry(
         "report": "gipo_cli.commands.report:report",
         "objectives": "gipo_cli.commands.objectives:objectives",
         "advantages": "gipo_cli.commands.advantages:advantages",
+        "estimators": "gipo_cli.commands.estimators:estimators",
         "datasets list": "gipo_cli.commands.datasets_list:datasets_list",
         "datasets check": "gipo_cli.commands.datasets_check:datasets_check",
         "datasets info": "gipo_cli.commands.datasets_info:datasets_info",
@@ -107,6 +108,23 @@ ADVANTAGES = Registry(
         "v-trace": "gipo_cli.advantages.v_trace:estimate",
         "expectile": "gipo_cli.advantages.expectile:estimate",
         "ensemble": "gipo_cli.advantages.ensemble:estimate",
+    },
+)
+
+ESTIMATORS = Registry(
+    "off-policy estimator",
+    {
+        "drl": "gipo_cli.evaluation.estimators.double_reinforcement_learning:estimate",
+        "fqe": "gipo_cli.evaluation.estimators.fitted_q:estimate",
+        "marginalised": "gipo_cli.evaluation.estimators.marginalised:estimate",
+        "magic": "gipo_cli.evaluation.estimators.magic:estimate",
+        "wdr": "gipo_cli.evaluation.estimators.weighted_doubly_robust:estimate",
+        "dr": "gipo_cli.evaluation.estimators.doubly_robust:estimate",
+        "wpdis": "gipo_cli.evaluation.estimators.weighted_per_decision:estimate",
+        "pdis": "gipo_cli.evaluation.estimators.per_decision:estimate",
+        "wis": "gipo_cli.evaluation.estimators.weighted_importance_sampling:estimate",
+        "is": "gipo_cli.evaluation.estimators.importance_sampling:estimate",
+        "truncated": "gipo_cli.evaluation.estimators.truncated_horizon:estimate",
     },
 )
 

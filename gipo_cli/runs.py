@@ -17,7 +17,7 @@ import numpy as np
 from gipo_cli.errors import RunError, SettingError, brief
 
 CONFIG, RECORD, METRICS, LOG_RATIOS, LOCK = "config.toml", "run.json", "metrics.jsonl", "log_ratios.npz", "run.lock"
-EVALUATION = "evaluation.json"
+EVALUATION, OFFLINE = "evaluation.json", "offline.json"
 
 
 def sync_directory(path: Path) -> None:
@@ -155,19 +155,19 @@ class RunDirectory:
         text = json.dumps(record | fields, indent=1, allow_nan=False)
         atomic_write(self.path / RECORD, (text + "\n").encode())
 
-    def write_evaluation(self, document: dict[str, Any]) -> None:
+    def write_evaluation(self, document: dict[str, Any], name: str = EVALUATION) -> None:
         """Write evaluation.json in place of an older one; no lock is needed, since training never touches it."""
         text = json.dumps(document, indent=1, allow_nan=False)
-        atomic_write(self.path / EVALUATION, (text + "\n").encode())
+        atomic_write(self.path / name, (text + "\n").encode())
 
-    def evaluation(self) -> dict[str, Any] | None:
-        """Read evaluation.json; none where the run has not been evaluated.
+    def evaluation(self, name: str = EVALUATION) -> dict[str, Any] | None:
+        """Read evaluation.json, or offline.json; none where the run has not been evaluated so.
 
         Raises:
             RunError: it is damaged.
         """
-        path = self.path / EVALUATION
-        again = f"Write it again with: gipo evaluate {self.path}"
+        path = self.path / name
+        again = f"Write it again with: gipo evaluate {self.path}{' --offline' if name == OFFLINE else ''}"
         if not path.exists():
             return None
         try:

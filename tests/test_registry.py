@@ -2,10 +2,12 @@
 
 import pytest
 
-from gipo_cli.registry import ADVANTAGES, COMMANDS, OBJECTIVES, READERS, WRITERS
+from gipo_cli.registry import ADVANTAGES, COMMANDS, ESTIMATORS, OBJECTIVES, READERS, WRITERS
 
 ENTRIES = [
-    (registry, name) for registry in (COMMANDS, READERS, WRITERS, OBJECTIVES, ADVANTAGES) for name in registry.places
+    (registry, name)
+    for registry in (COMMANDS, READERS, WRITERS, OBJECTIVES, ADVANTAGES, ESTIMATORS)
+    for name in registry.places
 ]
 
 

@@ -35,6 +35,10 @@ class Networks(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Outputs of every member, [K, B, H]."""
+        return torch.baddbmm(self.last_bias, self.hidden(features), self.last_weight)
+
+    def hidden(self, features: Tensor) -> Tensor:
+        """What the last layer reads, [K, B, WIDTH]."""
         hidden = features.expand(self.last_weight.shape[0], *features.shape)
         for name in ("first", "second"):
             weight, bias, scale, shift = (
@@ -42,7 +46,7 @@ class Networks(nn.Module):
             )
             hidden = F.layer_norm(torch.baddbmm(bias, hidden, weight), (WIDTH,))
             hidden = torch.relu(torch.addcmul(shift, hidden, scale))
-        return torch.baddbmm(self.last_bias, hidden, self.last_weight)
+        return hidden
 
 
 @torch.no_grad()

@@ -129,11 +129,20 @@ def evaluate_and_keep(
         terminal.note(f"warning: {text}")
 
     document = evaluate_run(run, environment, episodes, seed=seed, step=step, watch=watch, warn=warn)
-    try:
-        run.write_evaluation(document)
-    except OSError as error:
-        warn(f"the evaluation could not be kept in {run.path} ({error.strerror}); `gipo compare` will not find it.")
+    keep(run, document, "evaluation.json")
     return document
+
+
+def keep(run: "RunDirectory", document: dict[str, Any], name: str) -> None:
+    """Write what was found into the run; what cannot be kept is said on stderr, since it is printed all the same."""
+    from gipo_cli.rendering import terminal
+
+    try:
+        run.write_evaluation(document, name)
+    except OSError as error:
+        terminal.note(
+            f"warning: {name} could not be kept in {run.path} ({error.strerror}); other commands will not find it."
+        )
 
 
 def refuse_picture(path: Path, force: bool) -> None:

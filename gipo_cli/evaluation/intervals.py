@@ -1,12 +1,16 @@
 """Intervals for what was measured."""
 
 import math
+import warnings
+from collections.abc import Callable
 
 import numpy as np
 from scipy import stats
 
 # 97.5 % point of the normal: an evaluation has tens of episodes or more, where Student's t differs by under 2 %.
 NORMAL_975 = 1.959964
+RESAMPLES = 2000
+BATCH = 200  # resamples at once
 
 
 def difference_of_means(first: np.ndarray, second: np.ndarray) -> dict[str, float | None]:
@@ -63,3 +67,57 @@ def gain_over_episodes(seeds: np.ndarray, episodes: np.ndarray) -> dict[str, flo
     freedom = error**2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (seeds, episodes), strict=True))
     half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(error)
     return {"mean": mean, "lower": mean - half, "upper": mean + half}
+
+
+def of_mean(values: np.ndarray, level: float, other_error: float = 0.0) -> dict[str, float | None]:
+    """Mean of one number an episode with its two-sided interval by Student's t; none for a single episode.
+
+        m ± t((1 + level) / 2, n - 1) sqrt(s^2 / n + other_error^2)
+
+    Args:
+        values: one an episode, [n].
+        level: share of repetitions in which the interval should hold the truth.
+        other_error: standard error from elsewhere, as of an ensemble's members.
+    """
+    mean, count = float(values.mean()), len(values)
+    if count < 2 or not np.isfinite(values).all():
+        return {"mean": mean if math.isfinite(mean) else None, "lower": None, "upper": None}
+    error = math.hypot(float(stats.sem(values)), other_error)
+    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
+    return {"mean": mean, "lower": mean - half, "upper": mean + half}
+
+
+def of_counts(statistic: Callable[[np.ndarray], np.ndarray], episodes: int, level: float) -> dict[str, float | None]:
+    """A function of how often each episode is counted, with its two-sided BCa bootstrap interval over episodes.
+
+    For self-normalised estimates, which are ratios of sums and no means: a t interval does not know their bias, BCa
+    moves the bootstrap's quantiles by it and by their skewness. None where the resamples are all alike or one of them
+    drew no weight at all.
+
+    Source: Efron 1987, Better Bootstrap Confidence Intervals; scipy.stats.bootstrap
+
+    Args:
+        statistic: counts [B, E] -> values [B].
+        episodes: E.
+        level: as of `of_mean`.
+    """
+    mean = float(statistic(np.ones((1, episodes)))[0])
+
+    def of_drawn(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        flat = drawn.reshape(-1, drawn.shape[axis]).astype(np.int64)
+        places = flat + episodes * np.arange(len(flat))[:, None]
+        counts = np.bincount(places.ravel(), minlength=episodes * len(flat)).reshape(len(flat), episodes)
+        return statistic(counts.astype(np.float64)).reshape(drawn.shape[:-1])
+
+    unknown = {"mean": mean if math.isfinite(mean) else None, "lower": None, "upper": None}
+    if episodes < 2 or unknown["mean"] is None:
+        return unknown
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # degenerate resamples are said by the interval that is not there
+        found = stats.bootstrap(
+            (np.arange(episodes),), of_drawn, n_resamples=RESAMPLES, batch=BATCH, confidence_level=level,
+            method="BCa", vectorized=True, rng=np.random.default_rng(0),
+        ).confidence_interval  # fmt: skip
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return unknown
+    return {"mean": mean, "lower": float(found.low), "upper": float(found.high)}

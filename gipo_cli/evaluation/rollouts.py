@@ -15,7 +15,7 @@ SIDE_BY_SIDE = 128
 
 @dataclass(frozen=True)
 class Returns:
-    """Undiscounted return and length of each episode, both [episodes]."""
+    """Return and length of each episode, both [episodes]."""
 
     returns: np.ndarray
     lengths: np.ndarray
@@ -40,6 +40,7 @@ def rollout(
     *,
     seed: int,
     stochastic: bool,
+    discount: float = 1.0,
     on_episode: Callable[[int], None] = lambda n: None,
 ) -> Returns:
     """Run whole episodes; every one that begins counts, so short ones are not favoured.
@@ -53,6 +54,7 @@ def rollout(
         episodes: how many in all.
         seed: of starts and of the policy's noise.
         stochastic: sample actions, or take the mode.
+        discount: gamma of the returns.
         on_episode: called with 1 as each episode ends.
 
     Raises:
@@ -72,7 +74,7 @@ def rollout(
             for k, action in zip(list(observations), given, strict=True):
                 acted = int(action) if given.ndim == 1 else action
                 following, reward, terminated, truncated, _ = environments[k - first].step(acted)
-                returns[k] += float(reward)
+                returns[k] += discount ** lengths[k] * float(reward)
                 lengths[k] += 1
                 observations[k] = following
                 if terminated or truncated:

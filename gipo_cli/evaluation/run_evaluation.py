@@ -11,6 +11,7 @@ from gipo_cli.evaluation.environments import make_environments
 from gipo_cli.evaluation.intervals import difference_of_means
 from gipo_cli.evaluation.rollouts import SIDE_BY_SIDE, Returns, rollout
 from gipo_cli.evaluation.scores import score
+from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.weights import load_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
@@ -52,7 +53,7 @@ def evaluate_run(
     """
     torch.set_num_threads(1)
     environment_id = environment or _environment_of(run)
-    policy, evaluated_step = _policy(run, step, warn)
+    policy, evaluated_step = policy_of_run(run, step, warn)
     policies = {"policy": policy}
     if (run.path / "behaviour.safetensors").is_file():
         policies["behaviour"] = load_policy(run.path / "behaviour.safetensors")[0]
@@ -112,8 +113,12 @@ def _environment_of(run: RunDirectory) -> str:
     return str(named)
 
 
-def _policy(run: RunDirectory, step: int | None, warn: Callable[[str], None]) -> tuple[Any, int]:
-    """The policy of a checkpoint, and the checkpoint's step."""
+def policy_of_run(run: RunDirectory, step: int | None, warn: Callable[[str], None]) -> tuple[Policy, int]:
+    """The policy of a checkpoint, and the checkpoint's step; the newest whole one where none is named.
+
+    Raises:
+        RunError: there is no such whole checkpoint.
+    """
     if step is not None:
         checkpoint = checkpoints.load(run.path / "checkpoints" / f"step-{step:08d}")
         return checkpoints.policy_of(checkpoint), checkpoint.step

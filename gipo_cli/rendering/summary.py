@@ -17,6 +17,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     terminal.line("")
     run = shlex.quote(summary["run"])
     terminal.line("Believe it?   ", (f"gipo inspect-weights {run}", "bold"))
+    terminal.line("Better?       ", (f"gipo evaluate {run} --offline", "bold"), "   (by the log alone)")
     # The name is the log's, a stranger's perhaps: shown as a command only where it is a name and nothing else.
     found = NAME.fullmatch(summary["dataset"]["environment"] or "")
     if found is None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from gipo_cli.rendering import plots, terminal
 from gipo_cli.rendering.comparison import comparison_table
+from gipo_cli.rendering.offline import HEADS as OFFLINE_HEADS
+from gipo_cli.rendering.offline import offline_rows, refusals, which_episodes
 from gipo_cli.rendering.summary import summary_rows
 from gipo_cli.reports.blocks import Block, Code, Findings, Heading, Paragraph, Picture, Table
 from gipo_cli.reports.document import RunReport, is_finished
@@ -73,6 +75,8 @@ def _run(report: RunReport, pictures: bool) -> Iterator[Block]:
         yield Heading("Gates", 3)
         yield Findings([_gate(gate) for gate in document["gates"]])
     yield from _weights(report, pictures)
+    if document["offline"]:
+        yield from _by_the_log(document["offline"])
     if document["evaluation"]:
         yield from _returns(document["evaluation"])
     if document["metrics"]:
@@ -122,6 +126,14 @@ def _of(split: dict[str, Any], path: tuple[str, ...], form: str) -> str:
     for key in path:
         value = value[key]
     return "–" if value is None else f"{value:{form}}"
+
+
+def _by_the_log(found: dict[str, Any]) -> Iterator[Block]:
+    yield Heading("Is it better, by the log alone?", 3)
+    yield Paragraph(f"{found['verdict'].capitalize()} at {found['level']:.0%}: {found['reason']}.", strong=True)
+    yield Paragraph(which_episodes(found["dataset"], found) + f"; the checkpoint of step {found['step']:,}.")
+    yield Table(OFFLINE_HEADS, offline_rows(found))
+    yield from (Paragraph(text.capitalize()) for text in refusals(found))
 
 
 def _returns(evaluation: dict[str, Any]) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from gipo_cli.errors import RunError, SettingError
 from gipo_cli.evaluation.run_evaluation import without_episodes
 from gipo_cli.gates import Gate, judge
 from gipo_cli.reports.weights import Inspected, inspect_run
-from gipo_cli.runs import RunDirectory
+from gipo_cli.runs import OFFLINE, RunDirectory
 
 # What an older version did not write, in the order of the document.
 DEFAULTS: dict[str, Any] = {"advantage": TrainConfig.advantage, "advantage_settings": {}, "ended_early": False}
@@ -29,8 +29,8 @@ def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
     """Gather what a run directory holds; nothing is computed but statistics of its weights.
 
     Its keys are those of run.json, and: config, metrics (a line each report), inspection (as `gipo inspect-weights
-    --json`; null with the reason in inspection_missing), evaluation (as `gipo evaluate --json`, null where there was
-    none) and gates: those that the training was given, then those given here.
+    --json`; null with the reason in inspection_missing), evaluation and offline (as `gipo evaluate --json` and
+    `--offline --json`, null where there was none) and gates: those that the training was given, then those given here.
 
     Args:
         place: the run.
@@ -40,6 +40,7 @@ def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
         RunError: the directory is damaged.
     """
     record, evaluation = place.record(), place.evaluation()
+    by_the_log = place.evaluation(OFFLINE)
     inspected, missing = None, ""
     try:
         inspected = inspect_run(place)
@@ -54,6 +55,7 @@ def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
         "inspection": inspected.document if inspected else None,
         "inspection_missing": missing or None,
         "evaluation": without_episodes(evaluation) if evaluation else None,
+        "offline": {**by_the_log["offline"], **{k: by_the_log[k] for k in ("step", "dataset")}} if by_the_log else None,
     }
     # Metrics are for drawing: a gate on held_out.kl means the run's, and not a report's.
     judged = {key: value for key, value in document.items() if key not in ("metrics", "gates")}

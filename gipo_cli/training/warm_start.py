@@ -65,13 +65,13 @@ def warm_start(config: TrainConfig, log: Trajectories, samples: Samples, progres
     """
     given = initial_policy(Path(config.init)) if config.init else None
     if given is not None:
-        _check_fit(given, log, samples)
+        require_fit_to_log(given, log, samples)
     if log.behaviour_weights is not None:
         beta, kind = (
             policy_from_weights(log.behaviour_weights, f"the behaviour policy in {log.name}").to(samples.device),
             "behaviour weights",
         )
-        _check_fit(beta, log, samples)
+        require_fit_to_log(beta, log, samples)
     else:
         beta, kind = clone(config, log, samples, progress), "cloning"
     version = best_version(log, samples) if isinstance(beta, VersionedPolicy) and given is None else None
@@ -194,14 +194,25 @@ def initial_policy(place: Path) -> Policy:
     return checkpoints.policy_of(checkpoint)
 
 
-def _check_fit(policy: Policy, log: Trajectories, samples: Samples) -> None:
+def require_fit_to_log(
+    policy: Policy,
+    log: Trajectories,
+    samples: Samples,
+    what: str = "the starting policy",
+    hint: str = "Start from a policy of the same kind, or leave out --init.",
+) -> None:
+    """Refuse a policy whose density, observations or actions are not those of the log.
+
+    Raises:
+        DataError: says both.
+    """
     spec = policy.spec
     found = (spec.distribution, spec.observation_size, spec.dimensions)
     expected = (log.convention, samples.observation.shape[-1], log.action_space.dimensions)
     if found != expected:
         raise DataError(
-            "the starting policy does not fit the log: "
+            f"{what} does not fit the log: "
             f"it is {found[0]} with {found[1]} observations and {by(found[2])} actions, "
             f"the log {expected[0]} with {expected[1]} and {by(expected[2])}.",
-            "Start from a policy of the same kind, or leave out --init.",
+            hint,
         )

@@ -81,5 +81,6 @@ def test_an_evaluation_that_cannot_be_kept_is_printed_all_the_same(gipo, quick_r
     assert outcome.exit_code == 0
     assert json.loads(outcome.stdout)["step"] == 40
     assert outcome.stderr == (
-        f"warning: the evaluation could not be kept in {quick_run} (Is a directory); `gipo compare` will not find it.\n"
+        f"warning: evaluation.json could not be kept in {quick_run} (Is a directory); "
+        "other commands will not find it.\n"
     )

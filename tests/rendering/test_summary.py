@@ -32,7 +32,11 @@ def test_what_comes_next_is_safe_to_copy(capsys, environment, lines):
     print_summary({**SUMMARY, "dataset": {**dataset, "environment": environment}})
     printed = capsys.readouterr().out.rstrip("\n").split("\n")
     at = next(n for n, line in enumerate(printed) if line.startswith("Believe it?"))
-    assert printed[at:] == ["Believe it?   gipo inspect-weights 'runs/a b'", *lines]
+    first = [
+        "Believe it?   gipo inspect-weights 'runs/a b'",
+        "Better?       gipo evaluate 'runs/a b' --offline   (by the log alone)",
+    ]
+    assert printed[at:] == [*first, *lines]
 
 
 @pytest.mark.parametrize(("kind", "certified", "said"), [

@@ -1,0 +1,28 @@
+"""Per-decision importance sampling that looks back a few steps only."""
+
+import numpy as np
+
+from gipo_cli.diagnostics.horizon import degeneracy
+from gipo_cli.evaluation.estimators import Evidence, Statistic, mean_of, rests_on
+
+
+@rests_on("values")
+def estimate(evidence: Evidence, *, horizon: int = 0) -> Statistic:
+    """Each reward times the product of the ratios of the last h steps.
+
+        J = 1/E sum_i sum_t gamma^t r_t prod_{t - h < k <= t} ratio_k
+
+    Biased: it takes the policy to be where the behaviour policy was h steps ago. What a policy earns by staying alive
+    over hundreds of steps is not seen; what an action earns within h steps is, without degenerate products.
+
+    Source: Guo, Thomas and Brunskill 2017, https://arxiv.org/abs/1703.03453 (the truncated weights of INCRIS)
+
+    Settings:
+        horizon: h; 0 takes the reach of the products, up to which a tenth of the episodes counts.
+    """
+    reach = horizon or max(1, degeneracy(evidence.log_ratio, evidence.episode).reach)
+    total = evidence.log_product
+    earlier = np.arange(len(total)) - reach
+    dropped = np.where(evidence.step >= reach, total[np.maximum(earlier, 0)], 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return mean_of(evidence.per_episode(np.exp(total - dropped) * evidence.reward_and_rest))

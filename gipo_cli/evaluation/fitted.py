@@ -1,0 +1,187 @@
+"""Features learned for one policy, and the fixed point in them: Q, V and marginal weights on any row of the log."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gipo_cli.advantages.networks import Networks
+from gipo_cli.advantages.regression import LARGEST_GRADIENT, LEARNING_RATE
+from gipo_cli.advantages.traces import discounted_returns
+from gipo_cli.evaluation.inputs import Inputs
+from gipo_cli.evaluation.temporal_differences import Sums, solve, sums
+from gipo_cli.policies.likelihood import descend
+from gipo_cli.training.order import generator
+from gipo_cli.training.samples import Samples
+
+SLICE = 2048  # rows passed through at a time
+PARTS = (3, 10, 30)  # features tell returns over the whole horizon, and over a third, a tenth and a thirtieth of it
+FIRST = 0.5  # share of the updates, for the behaviour policy's own returns
+ROUNDS = 2  # each fits the features to what their fixed point makes of the policy's returns
+BATCH = 512
+LARGEST_WEIGHT = 10.0  # of a row while features are learned; the fixed point has the ratios as they are
+ORDER, WEIGHTS = 41, 42  # purposes of random numbers
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A policy's value on some rows of a log, to be fitted."""
+
+    samples: Samples
+    inputs: Inputs
+    rows: Tensor  # of whole episodes in order, learned from
+    weight: Tensor  # of each row of the log: 1, or the ratio where inputs are of states, [N]
+    discount: float
+    members: int  # K
+    updates: int
+    seed: int
+
+    @property
+    def starts(self) -> Tensor:
+        """First rows of the episodes that are learned from."""
+        episode = self.samples.episode[self.rows]
+        return self.rows[torch.cat([torch.ones_like(episode[:1], dtype=torch.bool), episode[1:] != episode[:-1]])]
+
+    @property
+    def discounts(self) -> list[float]:
+        """The discounts whose returns the features have to tell; the problem's own is the first."""
+        episodes = len(self.starts)
+        horizon = min(1 / max(1 - self.discount, 1e-9), 2 * len(self.rows) / episodes)
+        return [self.discount, *(max(0.0, 1 - part / max(horizon, part)) for part in PARTS)]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The fixed point in the features of K networks."""
+
+    networks: Networks
+    inputs: Inputs
+    theta: Tensor  # [K, D]
+    alpha: Tensor  # [K, D]
+
+    @torch.no_grad()
+    def of_logged(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Q (of states: V) of logged rows, and w but for its factor tau / phi, each [K, B]."""
+        features = _hidden(self.networks, self.inputs.logged(rows))
+        return _times(features, self.theta), _times(features, self.alpha)
+
+    @torch.no_grad()
+    def value(self, places: Tensor) -> Tensor:
+        """V at places of the table, [K, B]."""
+        return _times(_expected(self.networks, self.inputs, places), self.theta)
+
+
+def fit(problem: Problem, advance: Callable[..., None]) -> Fitted:
+    """Learn features and solve for the fixed point in them.
+
+    Features first tell the behaviour policy's returns over several horizons. Then, twice, they are fitted to the reward
+    and to what their fixed point makes of the policy's own returns, one step on: targets without the noise of returns.
+    What they cannot tell of the policy's value stays an error.
+
+    Args:
+        problem: what is fitted.
+        advance: told of each update.
+    """
+    samples, discounts = problem.samples, problem.discounts
+    goal = torch.stack([samples.reward, *(discounted_returns(samples, gamma) for gamma in discounts)], -1)[None]
+    drawn = generator(problem.seed, WEIGHTS)
+    networks = Networks(problem.members, problem.inputs.width, goal.shape[-1], drawn).to(samples.device)
+    order = generator(problem.seed, ORDER)
+
+    def batch() -> Tensor:
+        return problem.rows[torch.randint(len(problem.rows), (BATCH,), generator=order).to(samples.device)]
+
+    first = max(1, round(FIRST * problem.updates))
+    later = max(1, (problem.updates - first) // ROUNDS)
+    _regress(networks, problem, batch, goal, torch.ones_like(problem.weight), first, advance)
+    for _ in range(ROUNDS):
+        goal = _one_step_on(networks, problem, discounts)
+        _regress(networks, problem, batch, goal, problem.weight.clamp(max=LARGEST_WEIGHT), later, advance)
+    return fixed_point(networks, problem)
+
+
+def of_behaviour(fitted: Fitted, problem: Problem) -> Fitted:
+    """V of the behaviour policy in the features of a fit whose inputs are of states alone."""
+    return fixed_point(fitted.networks, replace(problem, weight=torch.ones_like(problem.weight)))
+
+
+@torch.no_grad()
+def fixed_point(networks: Networks, problem: Problem) -> Fitted:
+    """Solve in features as they are."""
+    theta, alpha = solve(*_system(networks, problem), problem.discount)
+    return Fitted(networks, problem.inputs, theta, alpha)
+
+
+def _system(networks: Networks, problem: Problem) -> tuple[Sums, Tensor]:
+    """The sums of the linear system over the rows that are learned from, and of the features of their starts."""
+    samples, inputs = problem.samples, problem.inputs
+    start = sum(_expected(networks, inputs, chunk).double().sum(1) for chunk in problem.starts.split(SLICE))
+    total = None
+    for rows in problem.rows.split(SLICE):
+        now = _hidden(networks, inputs.logged(rows))
+        after = _expected(networks, inputs, inputs.following[rows]) * (~samples.terminated[rows])[:, None]
+        found = sums(now * problem.weight[rows, None], now, after, samples.reward[rows])
+        total = found if total is None else total + found
+    assert isinstance(total, Sums) and isinstance(start, Tensor)
+    return total, start
+
+
+@torch.no_grad()
+def _one_step_on(networks: Networks, problem: Problem, discounts: list[float]) -> Tensor:
+    """The reward, and for each discount r + gamma V(s') by the fixed point in features as they are, [K, N, H].
+
+    Rows that are not learned from have their reward alone.
+    """
+    samples, inputs = problem.samples, problem.inputs
+    system, start = _system(networks, problem)
+    theta = torch.stack([solve(system, start, gamma)[0] for gamma in discounts], -1)  # [K, D, H]
+    gammas = torch.tensor(discounts, dtype=torch.float64, device=samples.device)
+    goal = samples.reward[:, None].expand(-1, 1 + len(discounts)).repeat(len(theta), 1, 1)
+    for rows in problem.rows.split(SLICE):
+        after = _expected(networks, inputs, inputs.following[rows]).double() @ theta
+        goal[:, rows, 1:] += (gammas * after).float() * (~samples.terminated[rows])[:, None]
+    return goal
+
+
+def _regress(
+    networks: Networks,
+    problem: Problem,
+    batch: Callable[[], Tensor],
+    goal: Tensor,
+    weight: Tensor,
+    updates: int,
+    advance: Callable[..., None],
+) -> None:
+    """Fit all heads to goals [K or 1, N, H], each standardised over the rows.
+
+    To the end, and not until held-out error rises: features that follow noise a little tell more of the value, and the
+    fixed point, which is solved for in a few hundred numbers, does not follow.
+    """
+    of_rows = goal[:, problem.rows]
+    mean, std = of_rows.mean(1, keepdim=True), of_rows.std(1, keepdim=True) + 1e-6
+
+    def loss(step: int) -> Tensor:
+        rows = batch()
+        gap = networks(problem.inputs.logged(rows)) - (goal[:, rows] - mean) / std
+        return (gap.square().sum(-1) * weight[rows]).mean(-1).sum()
+
+    for _ in descend(networks, loss, steps=updates, learning_rate=LEARNING_RATE, max_gradient_norm=LARGEST_GRADIENT):
+        advance(1)
+
+
+def _expected(networks: Networks, inputs: Inputs, places: Tensor) -> Tensor:
+    """Mean features over the policy's actions at places of the table, [K, B, D]."""
+    read, chance = inputs.expected(places)
+    flat = _hidden(networks, read.flatten(0, 1))
+    return (flat.unflatten(1, chance.shape) * chance[..., None]).sum(2)
+
+
+def _hidden(networks: Networks, read: Tensor) -> Tensor:
+    """Features and a constant, [K, B, D]."""
+    hidden = networks.hidden(read)
+    return torch.cat([hidden, torch.ones_like(hidden[..., :1])], -1)
+
+
+def _times(features: Tensor, weight: Tensor) -> Tensor:
+    return (features.double() @ weight[..., None])[..., 0]

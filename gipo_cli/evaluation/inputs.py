@@ -1,0 +1,122 @@
+"""What the networks of off-policy evaluation read: standardised observations, and actions beside them."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gipo_cli.advantages.networks import standardised
+from gipo_cli.data.trajectories import ActionSpace
+from gipo_cli.policies.policy import Policy
+from gipo_cli.training.samples import Samples
+
+DRAWS = 4  # actions of the policy at a state, whose mean stands for its expectation
+ENUMERATED = 16  # choices up to which the expectation is taken over all of them, exactly
+ONE_HOT = 256  # choices of all dimensions together that get a number each; above, an action is a number a dimension
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Observations of N rows and after E episodes' ends, in one table, and actions at them where these count.
+
+    `logged` and `expected` are the same kind of number for a network: one row of inputs, of an action that was taken or
+    of each that the policy may take.
+    """
+
+    table: Tensor  # [N + E, F]
+    following: Tensor  # place in the table of the observation after each row, [N]
+    action: Tensor | None = None  # encoded, of the log, [N, A]; none where the state alone counts
+    drawn: Tensor | None = None  # of the policy at each place of the table, as the log has actions, [N + E, M, ...]
+    chance: Tensor | None = None  # of each of these, [N + E, M]
+    encoder: "Encoder | None" = None
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row of inputs."""
+        return self.table.shape[-1] + (0 if self.action is None else self.action.shape[-1])
+
+    def logged(self, rows: Tensor) -> Tensor:
+        """Inputs of some rows with the actions of the log, [B, width]."""
+        observed = self.table[rows]
+        return observed if self.action is None else torch.cat([observed, self.action[rows]], -1)
+
+    def expected(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of the actions that the policy may take at places of the table, [B, M, width], and chances, [B, M]."""
+        observed = self.table[places][:, None]
+        if self.drawn is None or self.chance is None or self.encoder is None:
+            return observed, torch.ones_like(observed[..., 0])
+        actions = self.encoder(self.drawn[places])
+        return torch.cat([observed.expand(-1, actions.shape[1], -1), actions], -1), self.chance[places]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Actions as numbers of order 1: what the environment was given, standardised, or a mark for each choice."""
+
+    choices: tuple[int, ...]
+    low: Tensor
+    high: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __call__(self, actions: Tensor) -> Tensor:
+        """Encode actions of any leading shape, [..., A]; of a single choice [...]."""
+        if not self.choices:
+            return (actions.clamp(self.low, self.high) - self.mean) / self.std
+        parts = actions[..., None] if len(self.choices) == 1 and actions.dtype == torch.int64 else actions
+        parts = parts.reshape(*parts.shape[: parts.dim() - 1], -1)
+        if sum(self.choices) > ONE_HOT:
+            return 2 * parts / (torch.tensor(self.choices, device=parts.device) - 1).clamp_min(1) - 1
+        marks = [F.one_hot(parts[..., d], n) for d, n in enumerate(self.choices)]
+        return torch.cat(marks, -1).float()
+
+
+def of_states(samples: Samples) -> Inputs:
+    """Inputs of the state alone."""
+    features = standardised(samples)
+    return Inputs(features.table, features.following)
+
+
+def of_actions(samples: Samples, space: ActionSpace, policy: Policy, generator: torch.Generator) -> Inputs:
+    """Inputs of state and action; the policy's own actions are drawn here, once.
+
+    Args:
+        samples: the log.
+        space: of its actions.
+        policy: that is evaluated.
+        generator: of its noise.
+    """
+    features, encoder = standardised(samples), _encoder(samples, space)
+    last_rows = samples.episode_end.nonzero()[:, 0]
+    observation = torch.cat([samples.observation, samples.next_observation[last_rows]])
+    pairs = [_actions_of(policy, chunk, generator) for chunk in observation.split(65536)]
+    drawn, chance = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return Inputs(features.table, features.following, encoder(samples.action), drawn, chance, encoder)
+
+
+@torch.no_grad()
+def _actions_of(policy: Policy, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Actions [B, M, ...] and their chances [B, M]: all of a few choices, else draws."""
+    if policy.spec.distribution == "categorical" and policy.spec.action_size <= ENUMERATED:
+        chance = policy.logits(observation).softmax(-1)
+        return torch.arange(chance.shape[-1], device=chance.device).expand(chance.shape), chance
+    drawn = torch.stack([policy.sample(observation, generator)[0] for _ in range(DRAWS)], 1)
+    return drawn, torch.full(drawn.shape[:2], 1 / DRAWS, device=drawn.device)
+
+
+def _encoder(samples: Samples, space: ActionSpace) -> Encoder:
+    """An encoder with the bounds of the space and the spread of the log's actions."""
+    none = torch.zeros(0, device=samples.device)
+    if space.is_discrete:
+        return Encoder(space.choices, none, none, none, none)
+    size = samples.action.shape[-1]
+    bounds = [
+        torch.full((size,), default, device=samples.device)
+        if bound is None
+        else torch.as_tensor(bound.reshape(-1), dtype=torch.float32, device=samples.device)
+        for bound, default in ((space.low, -torch.inf), (space.high, torch.inf))
+    ]
+    low, high = bounds
+    given = samples.action.clamp(low, high)
+    return Encoder((), low, high, given.mean(0), given.std(0) + 1e-6)

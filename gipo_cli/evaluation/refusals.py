@@ -1,0 +1,90 @@
+"""When an estimate means nothing: what it rests on carries too few episodes or steps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gipo_cli.diagnostics.ess import ess_fraction
+from gipo_cli.diagnostics.horizon import ENOUGH, Degeneracy, degeneracy
+from gipo_cli.diagnostics.pareto_k import good_below, pareto_k
+from gipo_cli.evaluation.estimators import Evidence
+
+FEWEST_EPISODES = 10  # that are estimated on: below, an interval over episodes is a guess. Ours
+LEAST_SHARE = 0.1  # of the steps that have to count by marginal weight. Ours, as for the steps of a training
+MOST_LEFT = 0.05  # share of the discounted return that may lie beyond the reach of products. Ours
+
+
+@dataclass(frozen=True)
+class Support:
+    """How far the log carries the policy."""
+
+    episodes: int
+    transitions: int
+    marginal_ess_fraction: float  # Kish's, of the marginal weights
+    marginal_pareto_k: float | None  # of their tail; none where they have none
+    reach: int  # step up to which products of ratios leave enough episodes that count
+    needed: int  # step by which all but MOST_LEFT of what the behaviour policy earns is earned
+    longest: int  # steps of the longest episode
+
+    def refuses(self, rests_on: str) -> str:
+        """Why an estimator that rests on this cannot be believed; empty where it may be."""
+        if self.episodes < FEWEST_EPISODES:
+            return f"{self.episodes} episodes to estimate on are too few; {FEWEST_EPISODES} are needed"
+        if rests_on == "whole products" and self.reach < self.longest:
+            return _beyond(self.reach, self.longest)
+        if rests_on == "products" and self.reach < self.needed:
+            return _beyond(self.reach, self.needed)
+        return self._refuses_marginal() if rests_on == "marginal weights" else ""
+
+    def _refuses_marginal(self) -> str:
+        if self.marginal_ess_fraction < LEAST_SHARE:
+            return f"only {self.marginal_ess_fraction:.0%} of the steps count where the policy goes"
+        k = self.marginal_pareto_k
+        if k is not None and k >= 1:
+            return f"the tail of the marginal weights has Pareto k {k:.2f}: a mean of them never settles"
+        return ""
+
+
+def support(evidence: Evidence) -> Support:
+    """How far the log carries the policy; thresholds are applied by `Support.refuses`."""
+    products: Degeneracy = degeneracy(evidence.log_ratio, evidence.episode)
+    magnitude = np.abs(evidence.marginal_weight)
+    with np.errstate(divide="ignore"):
+        log_weight = np.log(magnitude)
+    return Support(
+        episodes=len(evidence.starts),
+        transitions=len(evidence.reward),
+        marginal_ess_fraction=ess_fraction(log_weight) if magnitude.any() else 0.0,
+        marginal_pareto_k=_pareto_k(log_weight),
+        reach=products.reach,
+        needed=_needed(evidence),
+        longest=products.steps[-1],
+    )
+
+
+def worth(k: float | None, samples: int) -> str:
+    """A word on a tail that is heavy and not refused; empty where there is nothing to say."""
+    good = good_below(samples)
+    return (
+        ""
+        if k is None or k < good
+        else f"the tail of the marginal weights is heavy: Pareto k {k:.2f}, above {good:.2f}"
+    )
+
+
+def _needed(evidence: Evidence) -> int:
+    """The step by which all but MOST_LEFT of the discounted rewards, in absolute amount, are in."""
+    amount = np.bincount(evidence.step, np.abs(evidence.discounts * evidence.reward_and_rest))
+    total = np.cumsum(amount)
+    return 1 + int(np.searchsorted(total, (1 - MOST_LEFT) * total[-1]))
+
+
+def _pareto_k(log_weight: np.ndarray) -> float | None:
+    try:
+        return pareto_k(log_weight)
+    except ValueError:
+        return None
+
+
+def _beyond(reach: int, needed: int) -> str:
+    return f"products of ratios leave {ENOUGH:.0%} of the episodes up to step {reach}, and {needed} are needed"

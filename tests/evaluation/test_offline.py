@@ -1,0 +1,145 @@
+"""The verdict on policies that are known to be better, worse and the same, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gipo_cli.errors import DataError
+from gipo_cli.evaluation.offline import JUDGE, WITNESS, Question, crossed_folds, decide, judge, own_folds
+from gipo_cli.evaluation.refusals import FEWEST_EPISODES, Support, support
+from gipo_cli.registry import ESTIMATORS
+from gipo_cli.training.samples import to_samples
+from tests.advantages.corridor import DISCOUNT, RIGHT, coin, corridor_log, exact, silent
+from tests.evaluation.chains import chain, evidence_of_everything
+
+CARRIED = Support(100, 10_000, 0.5, 0.3, 5, 400, 1000)
+
+
+def true_value(log, right):
+    return exact(right)[0][log.observations[log.episode_starts[:-1]].argmax(-1)].mean()
+
+
+@pytest.fixture(scope="module")
+def log():
+    return corridor_log(240)
+
+
+def asked(log, right, folds=crossed_folds, **question):
+    samples = to_samples(log, 0.3, 0, torch.device("cpu"))
+    return judge(
+        Question(coin(right), samples, log.action_space, folds(samples), DISCOUNT, **question), silent, updates=200
+    )
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(0.75, "better"), (0.45, "not better"), (RIGHT, "cannot be known")])
+def test_the_verdict_is_the_truth_and_the_intervals_hold_it(log, right, verdict):
+    found = asked(log, right)
+    assert found["verdict"] == verdict
+    truth, own = true_value(log, right), true_value(log, RIGHT)
+    assert found["value"]["lower"] < truth < found["value"]["upper"]
+    assert found["behaviour"]["lower"] < own < found["behaviour"]["upper"]
+    assert found["gain"]["lower"] < truth - own < found["gain"]["upper"]
+    assert found["gain"] == found["estimators"][JUDGE]["gain"]
+    assert found["gain"]["mean"] == pytest.approx(found["value"]["mean"] - found["behaviour"]["mean"])
+    assert found["episodes"] == 240
+
+
+def test_held_out_episodes_alone_answer_for_the_log_that_trained(log):
+    found = asked(log, 0.75, own_folds)
+    assert found["episodes"] == 72
+    assert found["verdict"] == "better"
+
+
+def test_a_higher_level_is_a_wider_interval(log):
+    narrow, wide = (asked(log, 0.75, level=level)["gain"] for level in (0.8, 0.99))
+    assert narrow["mean"] == wide["mean"]
+    assert wide["lower"] < narrow["lower"] < narrow["upper"] < wide["upper"]
+
+
+def test_the_same_seed_gives_the_same_document(log):
+    assert asked(log, 0.7) == asked(log, 0.7)
+
+
+def test_every_estimator_answers_or_says_why_not(log):
+    found = asked(log, 0.75)
+    assert set(found["estimators"]) == set(ESTIMATORS.places)
+    for estimate in found["estimators"].values():
+        known = estimate["value"]["mean"] is not None
+        assert known == (estimate["refused"] is None) == (estimate["interval"] is not None)
+
+
+def test_too_few_episodes_are_refused():
+    found = asked(corridor_log(9), 0.75)
+    assert found["verdict"] == "cannot be known"
+    assert found["reason"] == f"9 episodes to estimate on are too few; {FEWEST_EPISODES} are needed"
+    assert found["gain"] == {"mean": None, "lower": None, "upper": None}
+    log = corridor_log(2)
+    samples = to_samples(log, 0.3, 0, torch.device("cpu"))
+    nobody = [(samples.held_in_rows, samples.held_in_rows[:0])]
+    with pytest.raises(DataError, match="too few episodes to learn on some and to estimate on others"):
+        judge(Question(coin(0.7), samples, log.action_space, nobody, DISCOUNT), silent, updates=2)
+
+
+@pytest.mark.parametrize(
+    ("carried", "rests_on", "reason"),
+    [
+        ({}, "whole products", "products of ratios leave 10% of the episodes up to step 5, and 1000 are needed"),
+        ({}, "products", "products of ratios leave 10% of the episodes up to step 5, and 400 are needed"),
+        ({"reach": 400}, "products", ""),
+        ({"reach": 1000}, "whole products", ""),
+        ({}, "marginal weights", ""),
+        ({}, "values", ""),
+        ({"marginal_ess_fraction": 0.04}, "marginal weights", "only 4% of the steps count where the policy goes"),
+        (
+            {"marginal_pareto_k": 1.2},
+            "marginal weights",
+            "the tail of the marginal weights has Pareto k 1.20: a mean of them never settles",
+        ),
+        ({"episodes": 3}, "values", "3 episodes to estimate on are too few; 10 are needed"),
+    ],
+)
+def test_what_is_refused_by_what_it_rests_on(carried, rests_on, reason):
+    assert replace(CARRIED, **carried).refuses(rests_on) == reason
+
+
+def test_how_far_the_log_carries():
+    process = chain()
+    policy, behaviour = np.array([[0.8, 0.2], [0.3, 0.7]]), np.full((2, 2), 0.5)
+    evidence, _ = evidence_of_everything(process, policy, behaviour)
+    found = support(evidence)
+    assert (found.episodes, found.transitions) == (len(evidence.starts), len(evidence.reward))
+    weight = np.abs(evidence.marginal_weight)
+    assert found.marginal_ess_fraction == pytest.approx(weight.sum() ** 2 / (weight**2).sum() / len(weight))
+    assert (found.reach, found.needed, found.longest) == (3, 3, 3)
+    # All that is earned is earned at the first step: nothing beyond it is needed.
+    first = replace(evidence, reward=np.where(evidence.step == 0, 1.0, 0.0), value_after=np.zeros(len(evidence.reward)))
+    assert support(first).needed == 1
+
+
+def gains(lower, upper, witness, refused=None):
+    judged = {"gain": {"mean": (lower + upper) / 2, "lower": lower, "upper": upper}, "refused": refused}
+    return {JUDGE: judged, WITNESS: {"gain": {"mean": witness, "lower": None, "upper": None}, "refused": None}}
+
+
+@pytest.mark.parametrize(
+    ("estimates", "verdict", "reason"),
+    [
+        (gains(1, 3, 2), "better", "the interval of the gain is above 0"),
+        (gains(-3, -1, -2), "not better", "the interval of the gain is below 0"),
+        (gains(-1, 3, 2), "cannot be known", "the interval of the gain holds 0"),
+        (gains(1, 3, -2), "cannot be known", "fqe is on the other side of 0 than drl"),
+        (gains(-3, -1, 2), "cannot be known", "fqe is on the other side of 0 than drl"),
+        (gains(1, 3, 2, "a reason"), "cannot be known", "a reason"),
+    ],
+)
+def test_what_is_decided(estimates, verdict, reason):
+    assert decide(estimates, CARRIED) == (verdict, reason)
+
+
+def test_a_heavy_tail_is_said_beside_the_verdict():
+    assert decide(gains(1, 3, 2), replace(CARRIED, marginal_pareto_k=0.8)) == (
+        "better",
+        "the interval of the gain is above 0; but the tail of the marginal weights is heavy: Pareto k 0.80, above 0.70",
+    )
