@@ -1,13 +1,16 @@
 """All statistics of one run's importance weights, split by split: the document that `gipo inspect-weights` prints."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.by_dimension import by_dimension
+from gipo_cli.diagnostics.by_episode import by_episode
 from gipo_cli.diagnostics.by_time import by_time
+from gipo_cli.diagnostics.by_version import by_version, old_share
 from gipo_cli.diagnostics.clipping import outside_clip_fraction, ppo_dead_fraction
 from gipo_cli.diagnostics.concentration import Bounds, surrogate_bounds
 from gipo_cli.diagnostics.ess import ess
@@ -22,8 +25,10 @@ from gipo_cli.diagnostics.sigma_curve import sigma_curve
 from gipo_cli.diagnostics.suppression import suppressed_fraction
 from gipo_cli.diagnostics.verdict import (
     bounds_finding,
+    episodes_finding,
     findings,
     horizon_finding,
+    old_finding,
     origin_finding,
     sigma_finding,
     verdict,
@@ -44,16 +49,13 @@ class Weights:
     episode: NDArray[np.int64]
     held_out: Rows
     trust_weighted: NDArray[np.float64]  # the effective weight, see objectives.effective_weight
+    parts: NDArray[np.float64] | None = None  # log ratio of each dimension of the action, [N, A], where known
+    version: NDArray[np.int64] | None = None  # of the behaviour policy, where there are several
 
     def at(self, rows: Rows) -> "Weights":
         """The same columns at some of the rows."""
-        return Weights(
-            self.log_ratio[rows],
-            self.advantage[rows],
-            self.episode[rows],
-            self.held_out[rows],
-            self.trust_weighted[rows],
-        )
+        columns: dict[str, Any] = {name: column[rows] for name, column in vars(self).items() if column is not None}
+        return replace(self, **columns)
 
     @property
     def raw(self) -> NDArray[np.float64]:
@@ -61,7 +63,9 @@ class Weights:
         return np.exp(np.minimum(self.log_ratio, LARGEST_SHOWN))
 
 
-def inspect(weights: Weights, bound: float | None, log_probs: str = "recorded") -> dict[str, Any]:
+def inspect(
+    weights: Weights, bound: float | None, log_probs: str = "recorded", everyone: Weights | None = None
+) -> dict[str, Any]:
     """Statistics by split, histograms, findings and the verdict, as plain values without nan.
 
     The findings are judged on the held-out steps, because the policy was fitted to the others; on all steps only
@@ -71,24 +75,41 @@ def inspect(weights: Weights, bound: float | None, log_probs: str = "recorded") 
         weights: the run's columns.
         bound: the largest weight that the objective can give; None where there is none.
         log_probs: where the log's behaviour log-probs come from: recorded, recomputed or estimated.
+        everyone: the columns with the rows of all versions, where several policies acted and `weights` has one's.
     """
+    versions = _versions(everyone)
     horizon = degeneracy(weights.log_ratio, weights.episode)
     surrogate = _surrogate(weights, bound)
     part = _judged_part(weights)
     curve = _known(sigma_curve, part.log_ratio, part.advantage, part.episode)
-    found = [*findings(*_judged(weights)), horizon_finding(horizon), *bounds_finding(surrogate)]
-    found += [*sigma_finding(curve), *origin_finding(log_probs)]
+    episodes = by_episode(weights.log_ratio, weights.episode)
+    found = [*findings(*_judged(weights)), *episodes_finding(episodes), horizon_finding(horizon)]
+    found += bounds_finding(surrogate)
+    found += [*sigma_finding(curve), *old_finding(versions["old"] if versions else None), *origin_finding(log_probs)]
     return {
         "log_probs": log_probs,
         "splits": {name: statistics(weights.at(rows), bound) for name, rows in split_rows(weights).items()},
         "horizon": asdict(horizon),
         "by_time": [asdict(stretch) for stretch in by_time(weights.log_ratio, weights.episode)],
+        "by_episode": asdict(episodes),
+        "by_dimension": None if weights.parts is None else [asdict(each) for each in by_dimension(weights.parts)],
+        "by_version": versions,
         "surrogate": asdict(surrogate) if surrogate else None,
         "sigma_curve": None if curve is None else [asdict(error) for error in curve],
         "histogram": _histogram(weights),
         "findings": found,
         "verdict": verdict(found),
     }
+
+
+def _versions(everyone: Weights | None) -> dict[str, Any] | None:
+    """Of each version of the behaviour policy, and the shares of old data; None where one policy acted."""
+    if everyone is None or everyone.version is None:
+        return None
+    found = by_version(everyone.log_ratio, everyone.advantage, everyone.trust_weighted, everyone.version)
+    weight, gradient, transitions = old_share(found)
+    old = {"transition_share": transitions, "weight_share": weight, "gradient_share": gradient}
+    return {"old": old, "versions": [asdict(each) for each in found]}
 
 
 def split_rows(weights: Weights) -> dict[str, Rows]:

@@ -1,10 +1,11 @@
 """From numbers to findings, and from findings to one word."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from gipo_cli.diagnostics import Finding, Level
+from gipo_cli.diagnostics.by_episode import Episodes
 from gipo_cli.diagnostics.concentration import Bounds
 from gipo_cli.diagnostics.horizon import ENOUGH, FEWEST, Degeneracy
 from gipo_cli.diagnostics.pareto_k import WORST_GOOD, good_below, samples_needed
@@ -93,6 +94,28 @@ def sigma_finding(curve: list[SigmaError] | None) -> list[Finding]:
         f"of sigma {curve[0].sigma:g} to {curve[-2].sigma:g} and none, {of} estimates the surrogate best ({errors})."
     )
     return [Finding("sigma", best.sigma, "note", meaning, source)]
+
+
+def episodes_finding(found: Episodes) -> list[Finding]:
+    """Whether a few episodes carry the weights, beyond what unequal lengths alone do."""
+    share, equal = found.ess_fraction, found.ess_fraction_equal
+    meaning = f"by the sums of their ratios {share:.0%} of the episodes are effective, {equal:.0%} if all ratios were 1"
+    source = f"{OURS}: below {ESS_VERY_LOW}"
+    if share < ESS_VERY_LOW <= equal:
+        return [Finding("episodes", share, "warning", f"{meaning}: a few episodes decide.", source)]
+    return [Finding("episodes", share, "ok", f"{meaning}.", source)]
+
+
+def old_finding(old: Mapping[str, float | None] | None) -> list[Finding]:
+    """What old data still teaches; a note, since the anchor and the start decide about it on purpose."""
+    if old is None or not old["transition_share"]:
+        return []
+    weight, transitions = old["weight_share"], old["transition_share"] or 0.0
+    source = f"{AUTHORS} (OldUShare)"
+    if weight is None:
+        return [Finding("old_share", None, "note", "the shares of old data in the weights cannot be known.", source)]
+    meaning = f"the older half of the versions has {transitions:.0%} of the steps and {weight:.0%} of the weight."
+    return [Finding("old_share", weight, "note", meaning, source)]
 
 
 def origin_finding(log_probs: str) -> list[Finding]:

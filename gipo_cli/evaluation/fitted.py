@@ -50,6 +50,17 @@ class Problem:
         horizon = min(1 / max(1 - self.discount, 1e-9), 2 * len(self.rows) / episodes)
         return [self.discount, *(max(0.0, 1 - part / max(horizon, part)) for part in PARTS)]
 
+    def bounds(self, discount: float) -> tuple[float, float]:
+        """The least and the most that a policy can earn, if it is paid no less and no more a step than the log was.
+
+        A fixed point far from the log may lie anywhere; no value does. Rewards end where an episode can terminate.
+        """
+        paid = self.samples.reward
+        ends = bool(self.samples.terminated.any())
+        low, high = paid.min().item(), paid.max().item()
+        steps = 1 / max(1 - discount, 1e-9)
+        return (min(low, 0.0) if ends else low) * steps, (max(high, 0.0) if ends else high) * steps
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -59,17 +70,18 @@ class Fitted:
     inputs: Inputs
     theta: Tensor  # [K, D]
     alpha: Tensor  # [K, D]
+    bounds: tuple[float, float]  # of what any policy can earn
 
     @torch.no_grad()
     def of_logged(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Q (of states: V) of logged rows, and w but for its factor tau / phi, each [K, B]."""
         features = _hidden(self.networks, self.inputs.logged(rows))
-        return _times(features, self.theta), _times(features, self.alpha)
+        return _times(features, self.theta).clamp(*self.bounds), _times(features, self.alpha)
 
     @torch.no_grad()
     def value(self, places: Tensor) -> Tensor:
         """V at places of the table, [K, B]."""
-        return _times(_expected(self.networks, self.inputs, places), self.theta)
+        return _times(_expected(self.networks, self.inputs, places), self.theta).clamp(*self.bounds)
 
 
 def fit(problem: Problem, advance: Callable[..., None]) -> Fitted:
@@ -110,7 +122,7 @@ def of_behaviour(fitted: Fitted, problem: Problem) -> Fitted:
 def fixed_point(networks: Networks, problem: Problem) -> Fitted:
     """Solve in features as they are."""
     theta, alpha = solve(*_system(networks, problem), problem.discount)
-    return Fitted(networks, problem.inputs, theta, alpha)
+    return Fitted(networks, problem.inputs, theta, alpha, problem.bounds(problem.discount))
 
 
 def _system(networks: Networks, problem: Problem) -> tuple[Sums, Tensor]:
@@ -138,8 +150,9 @@ def _one_step_on(networks: Networks, problem: Problem, discounts: list[float]) -
     theta = torch.stack([solve(system, start, gamma)[0] for gamma in discounts], -1)  # [K, D, H]
     gammas = torch.tensor(discounts, dtype=torch.float64, device=samples.device)
     goal = samples.reward[:, None].expand(-1, 1 + len(discounts)).repeat(len(theta), 1, 1)
+    low, high = torch.tensor([problem.bounds(gamma) for gamma in discounts], device=samples.device).double().T
     for rows in problem.rows.split(SLICE):
-        after = _expected(networks, inputs, inputs.following[rows]).double() @ theta
+        after = (_expected(networks, inputs, inputs.following[rows]).double() @ theta).clamp(low, high)
         goal[:, rows, 1:] += (gammas * after).float() * (~samples.terminated[rows])[:, None]
     return goal
 

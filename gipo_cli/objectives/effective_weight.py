@@ -37,6 +37,21 @@ def effective_weight(
     return -(_slope(objective, log_ratio, sign, settings) - penalty) / sign
 
 
+def mean_effective_weight(
+    objective: Callable[..., Tensor], parts: Tensor, advantage: Tensor, **settings: float
+) -> Tensor:
+    """The effective weight of samples that have a ratio for each dimension of the action: the mean of theirs, [N].
+
+    Args:
+        objective: a function of gipo_cli.objectives.
+        parts: log ratio of each dimension, in nats, [N, A]; of joint ratios [N, 1].
+        advantage: any unit, [N].
+        **settings: the objective's settings.
+    """
+    repeated = advantage.repeat_interleave(parts.shape[-1])
+    return effective_weight(objective, parts.flatten(), repeated, **settings).reshape(parts.shape).mean(-1)
+
+
 def _slope(
     objective: Callable[..., Tensor], log_ratio: Tensor, advantage: Tensor, settings: dict[str, float]
 ) -> Tensor:

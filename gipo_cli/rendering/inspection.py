@@ -35,7 +35,11 @@ ROWS = (
     ("silenced by PPO-Clip", ("ppo_dead_fraction",)),
     ("weight below 0.001", ("suppressed_fraction",)),
 )
-SHARES = ("ess_fraction", "ppo_dead_fraction", "suppressed_fraction")
+SHARES = ("ess_fraction", "ppo_dead_fraction", "suppressed_fraction", "weight_share", "gradient_share")
+PARTS = {
+    "transitions": "steps", "ess_fraction": "ESS", "kl": "KL, nats", "std": "std, nats",
+    "weight_share": "of the weight", "gradient_share": "of weight x |A|",
+}  # fmt: skip
 
 
 def print_inspection(weights: Any, document: dict[str, Any], objective: str, settings: dict[str, float]) -> None:
@@ -60,6 +64,8 @@ def print_inspection(weights: Any, document: dict[str, Any], objective: str, set
     terminal.line("")
     rows = [[name, *(_cell(document["splits"][split], path) for split in HEADS)] for name, path in ROWS]
     terminal.table("", ["", *HEADS.values()], rows)
+    _by_part(document["by_dimension"], "dimension")
+    _by_part((document["by_version"] or {}).get("versions"), "version")
     _findings(document["findings"])
     _verdict(document["verdict"], document["findings"])
 
@@ -113,6 +119,16 @@ def _axis(low: float, high: float, bins: int, above: float, below: float) -> str
         if all(c == " " for c in text[start - 1 : start + len(value) + 1]):
             text[start : start + len(value)] = value
     return "".join(text)
+
+
+def _by_part(parts: Sequence[dict[str, Any]] | None, name: str) -> None:
+    """A line for each dimension of the action, or for each version of the behaviour policy."""
+    if not parts:
+        return
+    terminal.line("")
+    heads = [key for key in parts[0] if key in PARTS]
+    rows = [[str(each[name]), *(_cell(each, (key,)) for key in heads)] for each in parts]
+    terminal.table("", [name, *(PARTS[key] for key in heads)], rows, to_right=[PARTS[key] for key in heads])
 
 
 def _cell(split: dict[str, Any], path: tuple[str, ...]) -> Any:

@@ -12,7 +12,7 @@ import torch
 from gipo_cli.diagnostics.bound import bound
 from gipo_cli.diagnostics.inspection import Weights, inspect
 from gipo_cli.errors import GipoError, RunError
-from gipo_cli.objectives.effective_weight import effective_weight
+from gipo_cli.objectives.effective_weight import mean_effective_weight
 from gipo_cli.objectives.settings import resolve
 from gipo_cli.registry import OBJECTIVES
 from gipo_cli.rendering import terminal
@@ -20,6 +20,7 @@ from gipo_cli.runs import LOG_RATIOS, RunDirectory
 
 COLUMNS = {"log_ratio": "f", "advantage": "f", "episode": "iu", "held_out": "b"}  # name -> kinds of numpy dtype
 PARTS = "log_ratio_parts"  # [N, A], there where the ratios are per dimension
+VERSION = "version"  # of the behaviour policy that acted, where several did
 HOME = "home"  # rows of the policy that training started from, where several acted; of older runs: all
 LARGEST = 2**33  # bytes; 300 million steps, and an archive that claims more is not one of ours
 
@@ -41,8 +42,9 @@ def inspect_run(place: RunDirectory) -> Inspected:
         RunError: it has none yet, or they are damaged.
     """
     name, settings = _objective_of(place)
-    weights = _weigh(_at_home(_read(place)), name, settings)
-    document = {"run": str(place.path), **inspect(weights, _bound(name, settings), _origin(place))}
+    everyone, home = _weigh(_read(place), name, settings)
+    weights = _at_home(everyone, home)
+    document = {"run": str(place.path), **inspect(weights, _bound(name, settings), _origin(place), everyone)}
     return Inspected(weights, name, settings, document)
 
 
@@ -86,6 +88,9 @@ def _read(place: RunDirectory) -> dict[str, np.ndarray]:
     home = columns.get(HOME)
     if home is not None and not (home.dtype.kind == "b" and home.shape == (size,) and home.any()):
         raise RunError(f"{HOME} in {path} does not say of each of the {size} rows whether it is one.", again)
+    version = columns.get(VERSION)
+    if version is not None and not (version.dtype.kind in "iu" and version.shape == (size,)):
+        raise RunError(f"{VERSION} in {path} does not number the policy of each of the {size} rows.", again)
     _refuse_non_finite(columns, path, again)
     parts = columns.get(PARTS)
     if parts is not None and not (parts.dtype.kind == "f" and parts.ndim == 2 and len(parts) == size):
@@ -103,20 +108,21 @@ def _load(path: Path, again: str) -> dict[str, np.ndarray]:
             missing = [name for name in COLUMNS if name not in archive.files]
             if missing:
                 raise RunError(f"{path} has no array '{missing[0]}'.", again)
-            return {name: np.asarray(archive[name]) for name in (*COLUMNS, PARTS, HOME) if name in archive.files}
+            return {
+                name: np.asarray(archive[name]) for name in (*COLUMNS, PARTS, VERSION, HOME) if name in archive.files
+            }
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         # numpy's own messages advise to switch pickles on; that is the last thing to do.
         why = "it holds pickled objects, which are never read" if "pickle" in str(error).lower() else "it is damaged"
         raise RunError(f"{path} cannot be read: {why}.", again) from error
 
 
-def _at_home(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _at_home(everyone: Weights, home: np.ndarray | None) -> Weights:
     """The rows that the policy is judged on: ratios to policies that it never started from say nothing of it."""
-    home = columns.pop(HOME, None)
     if home is None or home.all():
-        return columns
+        return everyone
     terminal.note(f"{home.sum():,} of {home.size:,} steps are of the version that training started from: only these.")
-    return {name: column[home] for name, column in columns.items()}
+    return everyone.at(home)
 
 
 def _refuse_non_finite(columns: dict[str, np.ndarray], path: Path, again: str) -> None:
@@ -127,19 +133,23 @@ def _refuse_non_finite(columns: dict[str, np.ndarray], path: Path, again: str) -
             raise RunError(f"{name} in {path} is {value} at row {bad[0]} ({bad.size} such rows).", again)
 
 
-def _weigh(columns: dict[str, np.ndarray], name: str, settings: dict[str, float]) -> Weights:
+def _weigh(columns: dict[str, np.ndarray], name: str, settings: dict[str, float]) -> tuple[Weights, np.ndarray | None]:
+    """The weights of all rows, and which rows are home; none where all are."""
     torch.set_num_threads(1)
     log_ratio, advantage = (columns[key].astype(np.float64) for key in ("log_ratio", "advantage"))
     # With a ratio for each dimension a sample has that many weights; what it teaches is their mean.
     ratios = columns.get(PARTS, log_ratio[:, None]).astype(np.float64)
-    repeated = np.repeat(advantage, ratios.shape[1])
-    weight = effective_weight(
-        OBJECTIVES.load(name), torch.from_numpy(ratios.ravel()), torch.from_numpy(repeated), **settings
+    weight = mean_effective_weight(
+        OBJECTIVES.load(name), torch.from_numpy(ratios), torch.from_numpy(advantage), **settings
     )
-    weight = weight.reshape(ratios.shape).mean(-1)
     if not torch.isfinite(weight).all():
         raise RunError(f"the objective '{name}' gives some samples of the run a weight beyond float64.")
-    return Weights(log_ratio, advantage, columns["episode"].astype(np.int64), columns["held_out"], weight.numpy())
+    version = columns.get(VERSION)
+    weights = Weights(
+        log_ratio, advantage, columns["episode"].astype(np.int64), columns["held_out"], weight.numpy(),
+        ratios if PARTS in columns else None, None if version is None else version.astype(np.int64),
+    )  # fmt: skip
+    return weights, columns.get(HOME)
 
 
 def _bound(name: str, settings: dict[str, Any]) -> float | None:

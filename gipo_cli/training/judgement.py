@@ -1,10 +1,15 @@
 """What the held-out episodes say of the policy: figures at each report, and at the end which policy is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from gipo_cli.config import TrainConfig
+from gipo_cli.diagnostics.inspection import Weights, statistics
+from gipo_cli.diagnostics.moments import weight_moments
+from gipo_cli.objectives.effective_weight import mean_effective_weight
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
@@ -33,6 +38,39 @@ def held_out_figures(now: Training, samples: Samples) -> dict[str, float | None]
         "surrogate_lower": surrogate_lower_bound(
             log_ratio.cpu().numpy(), advantage.cpu().numpy(), samples.episode[rows].cpu().numpy(), LEVEL
         ),
+    }
+
+
+@torch.no_grad()
+def held_out_weights(
+    now: Training, samples: Samples, objective: Callable[..., Tensor], settings: dict[str, float]
+) -> dict[str, float | None]:
+    """What `gipo inspect-weights` says of the held-out steps, as far as it is one number; None where it is not known.
+
+    Args:
+        now: the policy and the advantages.
+        samples: the log.
+        objective: whose weights are meant.
+        settings: of the objective.
+    """
+    rows = samples.judged_rows
+    chunks = rows.split(65536)
+    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in chunks])
+    parts = log_ratio[:, None]
+    if samples.behaviour_log_prob_parts is not None:
+        parts = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in chunks])
+    weight = mean_effective_weight(objective, parts.double(), now.advantage[rows].double(), **settings)
+    columns = (log_ratio, now.advantage[rows], samples.episode[rows], samples.held_out[rows], weight)
+    x, advantage, episode, held_out, trust = (column.cpu().numpy() for column in columns)
+    found = statistics(Weights(x.astype(np.float64), advantage.astype(np.float64), episode, held_out, trust), None)
+    second = weight_moments(2 * x)["mean"]
+    return {
+        "ess_fraction_trust_weighted": found["trust_weighted"]["ess_fraction"],
+        "pareto_k": found["raw"]["pareto_k"],
+        "mean_ratio": found["raw"]["mean"],
+        "kl_k3": found["kl"]["k3"],
+        "chi2": None if second is None else second - 1,
+        **{name: found[name] for name in ("ppo_dead_fraction", "outside_clip_fraction", "suppressed_fraction")},
     }
 
 

@@ -18,7 +18,7 @@ from gipo_cli.policies.policy import Policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.dimensions import by_dimension
-from gipo_cli.training.judgement import has_stalled, held_out_figures, judge
+from gipo_cli.training.judgement import has_stalled, held_out_figures, held_out_weights, judge
 from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
 from gipo_cli.training.reuse import begin_from
@@ -98,7 +98,7 @@ def fit(
                 # Checkpoints fall on reports, so a resumed run begins its sums where this one did.
                 if now.step % config.report_every and now.step < config.steps:
                     continue
-                metrics = report(config, now, samples, sums)
+                metrics = report(config, now, batch, sums)
                 now.width.steer(metrics["held_out"])
                 settings = now.width.settings(config.settings)
                 run.append_metrics(metrics)
@@ -226,8 +226,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, ste
         group["lr"] = rate
 
 
-def report(config: TrainConfig, now: Training, samples: Samples, sums: Tensor) -> dict[str, Any]:
+def report(config: TrainConfig, now: Training, batch: Batch, sums: Tensor) -> dict[str, Any]:
     """One line of metrics; no times in it, so that a resumed run writes the same bytes."""
+    samples = batch.samples
     since = (now.step - 1) % config.report_every + 1
     loss, kl = (sums / since).tolist()
     metrics = {
@@ -237,6 +238,7 @@ def report(config: TrainConfig, now: Training, samples: Samples, sums: Tensor) -
         "anchor": now.anchor.coefficient.item(),
         **({"sigma": now.width.state.exp().item()} if now.width.target else {}),
         "held_out": held_out_figures(now, samples),
+        "weights": held_out_weights(now, samples, batch.objective, batch.settings),
     }
     judged = [figure for figure in metrics["held_out"].values() if figure is not None]
     figures = [loss, kl, *judged, *(p.detach().sum().item() for p in now.policy.parameters())]
@@ -258,6 +260,8 @@ def log_ratios(now: Training, samples: Samples) -> dict[str, np.ndarray]:
     if samples.behaviour_log_prob_parts is not None:
         found = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in chunks])
         parts = {"log_ratio_parts": found.cpu().numpy()}
+    if samples.versions > 1:
+        parts["version"] = samples.version.cpu().numpy()
     return {
         "log_ratio": log_ratio.cpu().numpy(),
         "advantage": now.advantage.cpu().numpy(),

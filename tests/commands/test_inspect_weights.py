@@ -51,6 +51,9 @@ def test_json_has_the_promised_keys(gipo, run):
         "splits",
         "horizon",
         "by_time",
+        "by_episode",
+        "by_dimension",
+        "by_version",
         "surrogate",
         "sigma_curve",
         "histogram",
@@ -196,3 +199,20 @@ def test_unknown_objective_blames_the_file(gipo, run):
     assert (
         result.stderr == f"gipo: {place / 'config.toml'}: there is no objective 'gpio'.\n      Did you mean 'gipo'?\n"
     )
+
+
+def test_the_last_line_of_the_metrics_says_the_same_of_the_held_out_steps(gipo, cartpole_log, tmp_path):
+    run = tmp_path / "run"
+    quick = ("--steps", "20", "--set", "critic_steps=40", "--set", "report_every=10", "--set", "certify=false")
+    assert gipo("train", "--dataset", cartpole_log, "--out", run, "--quiet", *quick).exit_code == 0
+    said = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["weights"]
+    document = json.loads(gipo("inspect-weights", run, "--json").stdout)
+    found = document["splits"]["held_out"]
+    assert said == {
+        "ess_fraction_trust_weighted": pytest.approx(found["trust_weighted"]["ess_fraction"]),
+        "pareto_k": pytest.approx(found["raw"]["pareto_k"]),
+        "mean_ratio": pytest.approx(found["raw"]["mean"]),
+        "kl_k3": pytest.approx(found["kl"]["k3"]),
+        "chi2": pytest.approx(next(f["value"] for f in document["findings"] if f["name"] == "chi2")),
+        **{name: found[name] for name in ("ppo_dead_fraction", "outside_clip_fraction", "suppressed_fraction")},
+    }

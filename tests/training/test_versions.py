@@ -114,3 +114,12 @@ def test_the_summary_says_which_version_it_started_from(gipo, tmp_path):
     inspected = gipo("inspect-weights", tmp_path / "run", "--json")
     assert json.loads(inspected.stdout)["splits"]["all"]["transitions"] == 400
     assert "400 of 1,200 steps are of the version that training started from" in inspected.stderr
+    # Beside them every version by itself, ratios to the policy that acted.
+    by_version = json.loads(inspected.stdout)["by_version"]
+    assert [each["transitions"] for each in by_version["versions"]] == [400, 400, 400]
+    assert by_version["old"]["transition_share"] == pytest.approx(2 / 3)  # two of ages 2, 1, 0 are of 1 or more
+    assert sum(each["weight_share"] for each in by_version["versions"]) == pytest.approx(1)
+    home = json.loads(inspected.stdout)["splits"]["all"]
+    assert by_version["versions"][1]["ess_fraction"] == pytest.approx(home["raw"]["ess_fraction"])
+    text = gipo("inspect-weights", tmp_path / "run").stdout
+    assert "of the weight" in text and "the older half of the versions has 67% of the steps" in text
