@@ -18,7 +18,7 @@ KINDS = {float: "a number", str: "a word", bool: "true or false"}
 # What a value may be, by the end of its key: a gate on another word would hold for ever.
 VOCABULARIES = {
     "verdict": ("trust", "caution", "distrust"),
-    "offline.verdict": ("better", "not better", "cannot be known"),
+    **dict.fromkeys(("offline.verdict", "offline.over_start.verdict"), ("better", "not better", "cannot be known")),
     "status": ("running", "finished", "interrupted", "failed", "diverged"),
     "level": ("ok", "note", "warning", "alarm"),
     "severity": ("ok", "warning", "error"),

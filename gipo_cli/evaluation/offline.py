@@ -18,7 +18,7 @@ from gipo_cli.registry import ESTIMATORS
 from gipo_cli.training.samples import Samples
 
 LEVEL = 0.95
-JUDGE, WITNESS = "drl", "fqe"  # whose interval decides, and who has to agree on the side
+JUDGES = ("drl", "fqe")  # one errs where weights are off, one where Q is: both have to be on the same side of 0
 Interval = dict[str, float | None]
 
 
@@ -32,6 +32,7 @@ class Question:
     folds: list[Fold]
     discount: float
     level: float = LEVEL
+    start: Policy | None = None  # that training began at, where that is not the log's own
 
 
 def own_folds(samples: Samples) -> list[Fold]:
@@ -68,10 +69,16 @@ def judge(question: Question, progress: Progress, **sizes: int) -> dict[str, Any
         question.policy, question.samples, question.space, question.folds, question.discount, progress, **sizes
     )
     carried, level = support(found.evidence), question.level
+    over_start = None
+    if question.start is not None:
+        began = gather(
+            question.start, question.samples, question.space, question.folds, question.discount, progress, **sizes
+        )
+        over_start = compare_with_start(found, began, level)
     estimates = {name: _estimate(ESTIMATORS.load(name), found, carried, level) for name in ESTIMATORS.places}
     behaviour = of_mean(found.evidence.behaviour_returns, level)
-    verdict, reason = decide(estimates, carried)
-    judged = estimates[JUDGE]
+    value, gain = (together(estimates, which) for which in ("value", "gain"))
+    verdict, reason = decide(estimates, gain, carried)
     return {
         "level": level,
         "discount": question.discount,
@@ -79,35 +86,65 @@ def judge(question: Question, progress: Progress, **sizes: int) -> dict[str, Any
         "transitions": carried.transitions,
         "verdict": verdict,
         "reason": reason,
-        "value": judged["value"],
+        "value": value,
         "behaviour": behaviour,
-        "gain": judged["gain"],
+        "gain": gain,
+        "over_start": over_start,
         "members": found.members.tolist(),
         "support": {name: value for name, value in asdict(carried).items() if name not in ("episodes", "transitions")},
         "estimators": estimates,
     }
 
 
-def decide(estimates: dict[str, dict[str, Any]], carried: Support) -> tuple[str, str]:
-    """Better, not better, or cannot be known, and why.
+def compare_with_start(found: Gathered, began: Gathered, level: float) -> dict[str, Any]:
+    """The gain over the policy that training began at, episode by episode, and the same three words.
 
-    Better where the judge's interval of the gain lies above 0 and the witness's estimate does, too; not better where
-    both lie below; else it cannot be known.
+    Both policies are estimated on the same episodes of the log, so what they share cancels; where the log carries
+    either of them too little, the gain of one over the other is not known.
     """
-    judged, witness = estimates[JUDGE], estimates[WITNESS]
-    if judged["refused"]:
-        return "cannot be known", judged["refused"]
-    lower, upper = judged["gain"]["lower"], judged["gain"]["upper"]
-    if lower is None:
-        return "cannot be known", "the estimate has no interval"
+    carried = [support(each.evidence) for each in (found, began)]
+    estimates = {}
+    for name in JUDGES:
+        estimator = ESTIMATORS.load(name)
+        first, second = (estimator(each.evidence).per_episode for each in (found, began))
+        assert first is not None and second is not None
+        other = _spread(found.members - began.members)
+        refused = next((each for each in (s.refuses(vars(estimator)["rests_on"]) for s in carried) if each), None)
+        estimates[name] = {"gain": of_mean(first - second, level, other), "refused": refused}
+    gain = together(estimates, "gain")
+    verdict, reason = decide(estimates, gain, carried[0])
+    known = estimates[JUDGES[0]]["refused"] is None
+    return {"verdict": verdict, "reason": reason, "gain": gain if known else dict.fromkeys(gain)}
+
+
+def together(estimates: dict[str, dict[str, Any]], which: str) -> Interval:
+    """What the judges say of the value or the gain: their mean, and an interval that holds both of theirs.
+
+    Each of the two misses the truth in its own way, and more often than its level says; both at once, seldom.
+    """
+    found = [estimates[name][which] for name in JUDGES]
+    if any(each["lower"] is None for each in found):
+        return {"mean": None, "lower": None, "upper": None}
+    return {
+        "mean": float(np.mean([each["mean"] for each in found])),
+        "lower": min(each["lower"] for each in found),
+        "upper": max(each["upper"] for each in found),
+    }
+
+
+def decide(estimates: dict[str, dict[str, Any]], gain: Interval, carried: Support) -> tuple[str, str]:
+    """Better where the interval of the gain lies above 0, not better where it lies below, else unknown; and why."""
+    refused = next((estimates[name]["refused"] for name in JUDGES if estimates[name]["refused"]), None)
+    if refused:
+        return "cannot be known", refused
+    lower, upper = gain["lower"], gain["upper"]
+    if lower is None or upper is None:
+        return "cannot be known", "the estimates have no interval"
     if lower <= 0 <= upper:
         return "cannot be known", "the interval of the gain holds 0"
-    side = 1 if lower > 0 else -1
-    if side * (witness["gain"]["mean"] or 0.0) <= 0:
-        return "cannot be known", f"{WITNESS} is on the other side of 0 than {JUDGE}"
-    word, where = ("better", "above") if side > 0 else ("not better", "below")
+    word, where = ("better", "above") if lower > 0 else ("not better", "below")
     heavy = worth(carried.marginal_pareto_k, carried.transitions)
-    return word, f"the interval of the gain is {where} 0" + (f"; but {heavy}" if heavy else "")
+    return word, f"the intervals of {' and '.join(JUDGES)} are {where} 0" + (f"; but {heavy}" if heavy else "")
 
 
 def _estimate(estimator: Estimator, found: Gathered, carried: Support, level: float) -> dict[str, Any]:
@@ -119,10 +156,8 @@ def _estimate(estimator: Estimator, found: Gathered, carried: Support, level: fl
         return {"value": nothing, "gain": nothing, "interval": None, "refused": refused}
     statistic, evidence = estimator(found.evidence), found.evidence
     returns = evidence.behaviour_returns
-    other = 0.0
     if statistic.per_episode is not None:
-        if rests_on in ("values", "marginal weights") and len(found.members) > 1:
-            other = float(found.members.std(ddof=1) / len(found.members) ** 0.5)
+        other = _spread(found.members) if rests_on in ("values", "marginal weights") else 0.0
         value = of_mean(statistic.per_episode, level, other)
         gain = of_mean(statistic.per_episode - returns, level, other)
         kind = "Student's t over episodes"
@@ -133,6 +168,11 @@ def _estimate(estimator: Estimator, found: Gathered, carried: Support, level: fl
     if value["mean"] is None:
         return {"value": nothing, "gain": nothing, "interval": None, "refused": "its weights are beyond float64"}
     return {"value": value, "gain": gain, "interval": kind, "refused": None}
+
+
+def _spread(members: np.ndarray) -> float:
+    """Standard error of the mean of one number for each member of the ensemble."""
+    return float(members.std(ddof=1) / len(members) ** 0.5) if len(members) > 1 else 0.0
 
 
 def over(statistic: Statistic, returns: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

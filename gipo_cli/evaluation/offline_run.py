@@ -13,7 +13,9 @@ from gipo_cli.evaluation.evidence import UPDATES, Progress
 from gipo_cli.evaluation.offline import LEVEL, Question, crossed_folds, judge, own_folds
 from gipo_cli.evaluation.run_evaluation import policy_of_run
 from gipo_cli.logs import open_log
+from gipo_cli.policies.policy import Policy
 from gipo_cli.runs import RunDirectory
+from gipo_cli.training import checkpoints
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.warm_start import require_fit_to_log
 
@@ -80,6 +82,7 @@ def evaluate_offline(
         own_folds(samples) if own else crossed_folds(samples),
         config.discount if asked.discount is None else asked.discount,
         asked.level,
+        _start(run, step),
     )
     found = judge(question, progress or _unseen, updates=UPDATES, seed=asked.seed)
     return {
@@ -89,6 +92,14 @@ def evaluate_offline(
         "log_probs": opened.log.log_probs_origin,
         "offline": found,
     }
+
+
+def _start(run: RunDirectory, step: int) -> Policy | None:
+    """The policy that --init gave; none where training began at the log's own."""
+    began = run.record().get("warm_start")
+    if not step or not isinstance(began, dict) or began.get("kind") != "checkpoint":
+        return None
+    return checkpoints.policy_of(checkpoints.load(run.path / "checkpoints" / "step-00000000"))
 
 
 def _is_own(run: RunDirectory, log: Trajectories, *, named: bool) -> bool:

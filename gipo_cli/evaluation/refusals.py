@@ -10,6 +10,7 @@ from gipo_cli.diagnostics.pareto_k import good_below, pareto_k
 from gipo_cli.evaluation.estimators import Evidence
 
 FEWEST_EPISODES = 10  # that are estimated on: below, an interval over episodes is a guess. Ours
+MOST_NEGATIVE = 0.1  # share of all marginal weight, by size, that may be below 0, where none can be. Ours
 LEAST_SHARE = 0.1  # of the steps that have to count by marginal weight. Ours, as for the steps of a training
 MOST_LEFT = 0.05  # share of the discounted return that may lie beyond the reach of products. Ours
 
@@ -21,6 +22,7 @@ class Support:
     episodes: int
     transitions: int
     marginal_ess_fraction: float  # Kish's, of the marginal weights
+    marginal_negative_share: float  # by size: visits are never negative, so this much at least is error
     marginal_pareto_k: float | None  # of their tail; none where they have none
     reach: int  # step up to which products of ratios leave enough episodes that count
     needed: int  # step by which all but MOST_LEFT of what the behaviour policy earns is earned
@@ -39,6 +41,8 @@ class Support:
     def _refuses_marginal(self) -> str:
         if self.marginal_ess_fraction < LEAST_SHARE:
             return f"only {self.marginal_ess_fraction:.0%} of the steps count where the policy goes"
+        if self.marginal_negative_share > MOST_NEGATIVE:
+            return f"{self.marginal_negative_share:.0%} of the marginal weights are negative, which no visits are"
         k = self.marginal_pareto_k
         if k is not None and k >= 1:
             return f"the tail of the marginal weights has Pareto k {k:.2f}: a mean of them never settles"
@@ -55,6 +59,7 @@ def support(evidence: Evidence) -> Support:
         episodes=len(evidence.starts),
         transitions=len(evidence.reward),
         marginal_ess_fraction=ess_fraction(log_weight) if magnitude.any() else 0.0,
+        marginal_negative_share=float(-np.minimum(evidence.marginal_weight, 0).sum() / max(magnitude.sum(), 1e-300)),
         marginal_pareto_k=_pareto_k(log_weight),
         reach=products.reach,
         needed=_needed(evidence),

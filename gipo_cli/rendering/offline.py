@@ -20,11 +20,20 @@ def print_offline(document: dict[str, Any]) -> None:
     if document["log_probs"] == "estimated":
         terminal.line("The log-probs are estimated: every ratio is off by the clone's own error.")
     terminal.line("")
-    first, *rest = textwrap.wrap(f"{found['verdict']} at {found['level']:.0%}: {found['reason']}.", WIDTH - 9)
-    word = found["verdict"]
-    terminal.line("Verdict: ", (word, STYLES[word]), first.removeprefix(word))
+    _verdict("Verdict: ", found, found["level"])
+    if found["over_start"]:
+        _verdict("Over the start of --init: ", found["over_start"], found["level"])
+
+
+def _verdict(label: str, found: dict[str, Any], level: float) -> None:
+    """A word, and why; what does not fit beside it goes below."""
+    word, gain = found["verdict"], found["gain"]
+    known = "" if gain["lower"] is None else f", {_number(gain['mean'], '+')}, {_interval(gain, '+')}"
+    text = f"{word} at {level:.0%}{known}: {found['reason']}."
+    first, *rest = textwrap.wrap(text, WIDTH - len(label))
+    terminal.line(label, (word, STYLES[word]), first.removeprefix(word))
     for line in rest:
-        terminal.line(" " * 9 + line)
+        terminal.line(" " * len(label) + line)
 
 
 def which_episodes(dataset: dict[str, Any], found: dict[str, Any]) -> str:

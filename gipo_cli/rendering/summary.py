@@ -8,7 +8,7 @@ from gipo_cli.evaluation.environments import NAME
 from gipo_cli.rendering import terminal
 
 # A start may be better than the policy that made a stale log, and the trained one between the two.
-AGAINST_THE_LOG = "better than the log's policy; whether better than the start that --init gave, the log cannot tell"
+AGAINST_THE_LOG = "better than the log's policy; whether better than the start that --init gave: evaluate --offline"
 
 
 def print_summary(summary: dict[str, Any]) -> None:

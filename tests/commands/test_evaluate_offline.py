@@ -73,6 +73,22 @@ def test_a_gate_on_the_gain(gipo, quick_run, other_log):
     assert gipo(*given, "--fail-if", "offline.gain.lower < -1e9").exit_code == 0
 
 
+def test_a_start_that_init_gave_is_compared_with(gipo, cartpole_log, cartpole_policy, tmp_path):
+    run = tmp_path / "run"
+    quick = ("--steps", "20", "--set", "critic_steps=20", "--set", "certify=false")
+    trained = gipo("train", "--dataset", cartpole_log, "--init", cartpole_policy, "--out", run, "--quiet", *quick)
+    assert trained.exit_code == 0, trained.stderr
+    text = gipo("evaluate", run, "--offline", "--quiet").stdout
+    found = json.loads((run / "offline.json").read_text())["offline"]["over_start"]
+    assert f"Over the start of --init: {found['verdict']} at 95%" in text
+    gate = ("--fail-if", "offline.over_start.gain.lower < -1e9", "--fail-if", "offline.over_start.verdict == worse")
+    outcome = gipo("evaluate", run, "--offline", "--quiet", *gate)
+    assert outcome.exit_code == 2 and "worse" in outcome.stderr
+    # At its first step a run is its start.
+    assert gipo("evaluate", run, "--offline", "--quiet", "--step", "0", "--json").exit_code == 0
+    assert json.loads((run / "offline.json").read_text())["offline"]["over_start"] is None
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

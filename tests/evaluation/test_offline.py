@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from gipo_cli.errors import DataError
-from gipo_cli.evaluation.offline import JUDGE, WITNESS, Question, crossed_folds, decide, judge, own_folds
+from gipo_cli.evaluation.offline import JUDGES, Question, crossed_folds, decide, judge, own_folds, together
 from gipo_cli.evaluation.refusals import FEWEST_EPISODES, Support, support
 from gipo_cli.registry import ESTIMATORS
 from gipo_cli.training.samples import to_samples
 from tests.advantages.corridor import DISCOUNT, RIGHT, coin, corridor_log, exact, silent
 from tests.evaluation.chains import chain, evidence_of_everything
 
-CARRIED = Support(100, 10_000, 0.5, 0.3, 5, 400, 1000)
+CARRIED = Support(100, 10_000, 0.5, 0.02, 0.3, 5, 400, 1000)
 
 
 def true_value(log, right):
@@ -41,9 +41,10 @@ def test_the_verdict_is_the_truth_and_the_intervals_hold_it(log, right, verdict)
     assert found["value"]["lower"] < truth < found["value"]["upper"]
     assert found["behaviour"]["lower"] < own < found["behaviour"]["upper"]
     assert found["gain"]["lower"] < truth - own < found["gain"]["upper"]
-    assert found["gain"] == found["estimators"][JUDGE]["gain"]
+    assert found["gain"] == together(found["estimators"], "gain")
     assert found["gain"]["mean"] == pytest.approx(found["value"]["mean"] - found["behaviour"]["mean"])
     assert found["episodes"] == 240
+    assert found["over_start"] is None
 
 
 def test_held_out_episodes_alone_answer_for_the_log_that_trained(log):
@@ -60,6 +61,16 @@ def test_a_higher_level_is_a_wider_interval(log):
 
 def test_the_same_seed_gives_the_same_document(log):
     assert asked(log, 0.7) == asked(log, 0.7)
+
+
+@pytest.mark.parametrize(("start", "verdict"), [(0.6, "better"), (0.9, "not better"), (0.75, "cannot be known")])
+def test_the_policy_that_training_began_at_is_compared_with_on_the_same_episodes(log, start, verdict):
+    found = asked(log, 0.75, start=coin(start))["over_start"]
+    assert found["verdict"] == verdict
+    truth = true_value(log, 0.75) - true_value(log, start)
+    assert found["gain"]["lower"] - 1e-6 <= truth <= found["gain"]["upper"] + 1e-6
+    if start == 0.75:  # itself: not a number of it differs
+        assert found["gain"] == {"mean": 0.0, "lower": 0.0, "upper": 0.0}
 
 
 def test_every_estimator_answers_or_says_why_not(log):
@@ -97,6 +108,11 @@ def test_too_few_episodes_are_refused():
             "marginal weights",
             "the tail of the marginal weights has Pareto k 1.20: a mean of them never settles",
         ),
+        (
+            {"marginal_negative_share": 0.15},
+            "marginal weights",
+            "15% of the marginal weights are negative, which no visits are",
+        ),
         ({"episodes": 3}, "values", "3 episodes to estimate on are too few; 10 are needed"),
     ],
 )
@@ -118,28 +134,42 @@ def test_how_far_the_log_carries():
     assert support(first).needed == 1
 
 
-def gains(lower, upper, witness, refused=None):
-    judged = {"gain": {"mean": (lower + upper) / 2, "lower": lower, "upper": upper}, "refused": refused}
-    return {JUDGE: judged, WITNESS: {"gain": {"mean": witness, "lower": None, "upper": None}, "refused": None}}
+def gains(drl, fqe, refused=None):
+    found = {
+        name: {"gain": {"mean": (lower + upper) / 2, "lower": lower, "upper": upper}, "refused": None}
+        for name, (lower, upper) in zip(JUDGES, (drl, fqe), strict=True)
+    }
+    found["drl"]["refused"] = refused
+    return found
 
 
 @pytest.mark.parametrize(
     ("estimates", "verdict", "reason"),
     [
-        (gains(1, 3, 2), "better", "the interval of the gain is above 0"),
-        (gains(-3, -1, -2), "not better", "the interval of the gain is below 0"),
-        (gains(-1, 3, 2), "cannot be known", "the interval of the gain holds 0"),
-        (gains(1, 3, -2), "cannot be known", "fqe is on the other side of 0 than drl"),
-        (gains(-3, -1, 2), "cannot be known", "fqe is on the other side of 0 than drl"),
-        (gains(1, 3, 2, "a reason"), "cannot be known", "a reason"),
+        (gains((1, 3), (2, 5)), "better", "the intervals of drl and fqe are above 0"),
+        (gains((-3, -1), (-2, -1)), "not better", "the intervals of drl and fqe are below 0"),
+        (gains((1, 3), (-1, 5)), "cannot be known", "the interval of the gain holds 0"),
+        (gains((1, 3), (-3, -1)), "cannot be known", "the interval of the gain holds 0"),
+        (gains((1, 3), (2, 5), "a reason"), "cannot be known", "a reason"),
     ],
 )
 def test_what_is_decided(estimates, verdict, reason):
-    assert decide(estimates, CARRIED) == (verdict, reason)
+    assert decide(estimates, together(estimates, "gain"), CARRIED) == (verdict, reason)
+
+
+def test_the_judges_together_hold_both_intervals():
+    assert together(gains((1, 3), (2, 6)), "gain") == {"mean": 3.0, "lower": 1, "upper": 6}
+    nothing = {"gain": {"mean": 1.0, "lower": None, "upper": None}, "refused": None}
+    lone = {"drl": gains((1, 3), (2, 6))["drl"], "fqe": nothing}
+    assert together(lone, "gain") == {"mean": None, "lower": None, "upper": None}
+    assert decide(lone, together(lone, "gain"), CARRIED) == ("cannot be known", "the estimates have no interval")
 
 
 def test_a_heavy_tail_is_said_beside_the_verdict():
-    assert decide(gains(1, 3, 2), replace(CARRIED, marginal_pareto_k=0.8)) == (
+    estimates = gains((1, 3), (2, 5))
+    carried = replace(CARRIED, marginal_pareto_k=0.8)
+    assert decide(estimates, together(estimates, "gain"), carried) == (
         "better",
-        "the interval of the gain is above 0; but the tail of the marginal weights is heavy: Pareto k 0.80, above 0.70",
+        "the intervals of drl and fqe are above 0; "
+        "but the tail of the marginal weights is heavy: Pareto k 0.80, above 0.70",
     )
