@@ -35,6 +35,10 @@ def evaluate(
     discount: Annotated[
         float | None, typer.Option(help="With --offline: gamma. (default: the run's)", show_default=False)
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="With --offline: a setting of `gipo estimators`. Repeatable."),
+    ] = None,
     fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
@@ -49,11 +53,11 @@ def evaluate(
     _refuse_other_flags(
         offline,
         {"episodes": episodes, "environment": environment},
-        {"dataset": dataset, "level": level, "discount": discount},
+        {"dataset": dataset, "level": level, "discount": discount, "set": set_ or None},
     )
     place = RunDirectory.open(run)
     if offline:
-        given = {"level": level} if level is not None else {}
+        given: dict[str, Any] = {"assignments": tuple(set_ or ()), **({} if level is None else {"level": level})}
         document = _by_the_log(
             place, {"dataset": dataset, "discount": discount, "step": step, "seed": seed, **given}, quiet
         )

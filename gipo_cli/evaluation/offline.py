@@ -1,20 +1,22 @@
 """What a run's policy is worth by the log alone: every estimator, and a verdict with an interval."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from gipo_cli.data.trajectories import ActionSpace
-from gipo_cli.errors import DataError
-from gipo_cli.evaluation.estimators import Estimator, Statistic
+from gipo_cli.errors import DataError, SettingError, unknown_name
+from gipo_cli.evaluation.estimators import Statistic
 from gipo_cli.evaluation.evidence import Fold, Gathered, Progress, gather
 from gipo_cli.evaluation.intervals import of_counts, of_mean
 from gipo_cli.evaluation.refusals import Support, support, worth
 from gipo_cli.policies.policy import Policy
 from gipo_cli.registry import ESTIMATORS
+from gipo_cli.settings import resolve, settings_of
 from gipo_cli.training.samples import Samples
 
 LEVEL = 0.95
@@ -32,7 +34,27 @@ class Question:
     folds: list[Fold]
     discount: float
     level: float = LEVEL
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of estimators, by name
     start: Policy | None = None  # that training began at, where that is not the log's own
+
+
+def settings_from(assignments: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Settings of estimators, by name, from NAME=VALUE.
+
+    Raises:
+        SettingError: no estimator has such a setting, or not such a value.
+    """
+    owners = {key: name for name in ESTIMATORS.places for key in settings_of(ESTIMATORS.load(name))}
+    found: dict[str, dict[str, float]] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingError(f"--set {assignment!r} has no value.", "Write --set NAME=VALUE, as in --set horizon=5.")
+        if key not in owners:
+            raise unknown_name("setting of an estimator", key, owners)
+        name = owners[key]
+        found[name] = resolve(ESTIMATORS.kind, name, ESTIMATORS.load(name), {key: value})
+    return found
 
 
 def own_folds(samples: Samples) -> list[Fold]:
@@ -75,7 +97,10 @@ def judge(question: Question, progress: Progress, **sizes: int) -> dict[str, Any
             question.start, question.samples, question.space, question.folds, question.discount, progress, **sizes
         )
         over_start = compare_with_start(found, began, level)
-    estimates = {name: _estimate(ESTIMATORS.load(name), found, carried, level) for name in ESTIMATORS.places}
+    estimates = {
+        name: _estimate(partial(ESTIMATORS.load(name), **question.settings.get(name, {})), found, carried, level)
+        for name in ESTIMATORS.places
+    }
     behaviour = of_mean(found.evidence.behaviour_returns, level)
     value, gain = (together(estimates, which) for which in ("value", "gain"))
     verdict, reason = decide(estimates, gain, carried)
@@ -147,9 +172,9 @@ def decide(estimates: dict[str, dict[str, Any]], gain: Interval, carried: Suppor
     return word, f"the intervals of {' and '.join(JUDGES)} are {where} 0" + (f"; but {heavy}" if heavy else "")
 
 
-def _estimate(estimator: Estimator, found: Gathered, carried: Support, level: float) -> dict[str, Any]:
+def _estimate(estimator: "partial[Statistic]", found: Gathered, carried: Support, level: float) -> dict[str, Any]:
     """Value and gain over the behaviour policy with their intervals, or why there are none."""
-    rests_on = vars(estimator)["rests_on"]
+    rests_on = vars(estimator.func)["rests_on"]
     nothing: Interval = {"mean": None, "lower": None, "upper": None}
     refused = carried.refuses(rests_on)
     if refused:

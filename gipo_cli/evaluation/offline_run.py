@@ -10,7 +10,7 @@ from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import RunError, SettingError
 from gipo_cli.evaluation.evidence import UPDATES, Progress
-from gipo_cli.evaluation.offline import LEVEL, Question, crossed_folds, judge, own_folds
+from gipo_cli.evaluation.offline import LEVEL, Question, crossed_folds, judge, own_folds, settings_from
 from gipo_cli.evaluation.run_evaluation import policy_of_run
 from gipo_cli.logs import open_log
 from gipo_cli.policies.policy import Policy
@@ -29,6 +29,7 @@ class Asked:
     level: float = LEVEL
     step: int | None = None
     seed: int = 0
+    assignments: tuple[str, ...] = ()  # NAME=VALUE, settings of estimators
 
     def __post_init__(self) -> None:
         """Refuse what no interval or value can have.
@@ -64,6 +65,7 @@ def evaluate_offline(
             not fit the policy; or there is no such whole checkpoint.
     """
     torch.set_num_threads(1)
+    settings = settings_from(asked.assignments)
     config = from_values(run.read_config(), str(run.path / "config.toml"))
     policy, step = policy_of_run(run, asked.step, warn)
     dataset = asked.dataset or config.dataset
@@ -82,6 +84,7 @@ def evaluate_offline(
         own_folds(samples) if own else crossed_folds(samples),
         config.discount if asked.discount is None else asked.discount,
         asked.level,
+        settings,
         _start(run, step),
     )
     found = judge(question, progress or _unseen, updates=UPDATES, seed=asked.seed)

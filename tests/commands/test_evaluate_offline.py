@@ -62,6 +62,19 @@ def test_another_log_answers_with_all_of_its_episodes(gipo, quick_run, other_log
     assert max(map(len, lines)) <= 100
 
 
+def test_a_setting_of_an_estimator(gipo, quick_run, other_log):
+    values = []
+    for steps in (1, 400):
+        given = ("--offline", "--dataset", other_log, "--json", "--quiet", "--set", f"horizon={steps}")
+        values.append(json.loads(gipo("evaluate", quick_run, *given).stdout)["offline"]["estimators"])
+    assert values[0]["truncated"] != values[1]["truncated"]
+    assert values[0]["fqe"] == values[1]["fqe"]
+    outcome = gipo("evaluate", quick_run, "--offline", "--set", "horizn=3")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.startswith("gipo: there is no setting of an estimator 'horizn'.")
+    assert "horizon" in outcome.stderr
+
+
 def test_a_gate_on_the_gain(gipo, quick_run, other_log):
     given = ("evaluate", quick_run, "--offline", "--dataset", other_log, "--quiet", "--json")
     outcome = gipo(*given, "--fail-if", "offline.verdict != better", "--fail-if", "offline.episodes < 5")
@@ -95,6 +108,15 @@ def test_a_start_that_init_gave_is_compared_with(gipo, cartpole_log, cartpole_po
         (("--offline", "--episodes", "5"), f"--episodes {OF_ROLLOUTS}"),
         (("--offline", "--environment", "CartPole-v1"), f"--environment {OF_ROLLOUTS}"),
         (("--level", "0.9"), "--level is of an estimate by a log.\n      Add --offline."),
+        (
+            ("--offline", "--set", "horizon"),
+            "--set 'horizon' has no value.\n      Write --set NAME=VALUE, as in --set horizon=5.",
+        ),
+        (("--set", "horizon=2"), "--set is of an estimate by a log.\n      Add --offline."),
+        (
+            ("--offline", "--set", "horizon=1.5"),
+            "horizon of the off-policy estimator 'truncated' is 1.5; expected a whole number of steps, 0 or above.",
+        ),
         (("--dataset", "x"), "--dataset is of an estimate by a log.\n      Add --offline."),
         (("--offline", "--level", "95"), "--level is 95; expected a number from 0.5 to below 1.\n      Try 0.95."),
         (

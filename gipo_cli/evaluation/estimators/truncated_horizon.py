@@ -1,13 +1,18 @@
 """Per-decision importance sampling that looks back a few steps only."""
 
+from typing import Annotated
+
 import numpy as np
 
 from gipo_cli.diagnostics.horizon import degeneracy
 from gipo_cli.evaluation.estimators import Evidence, Statistic, mean_of, rests_on
+from gipo_cli.settings import Expected
+
+Steps = Annotated[float, Expected("a whole number of steps, 0 or above", lambda value: value >= 0 and value % 1 == 0)]
 
 
 @rests_on("values")
-def estimate(evidence: Evidence, *, horizon: int = 0) -> Statistic:
+def estimate(evidence: Evidence, *, horizon: Steps = 0) -> Statistic:
     """Each reward times the product of the ratios of the last h steps.
 
         J = 1/E sum_i sum_t gamma^t r_t prod_{t - h < k <= t} ratio_k
@@ -20,7 +25,7 @@ def estimate(evidence: Evidence, *, horizon: int = 0) -> Statistic:
     Settings:
         horizon: h; 0 takes the reach of the products, up to which a tenth of the episodes counts.
     """
-    reach = horizon or max(1, degeneracy(evidence.log_ratio, evidence.episode).reach)
+    reach = int(horizon) or max(1, degeneracy(evidence.log_ratio, evidence.episode).reach)
     total = evidence.log_product
     earlier = np.arange(len(total)) - reach
     dropped = np.where(evidence.step >= reach, total[np.maximum(earlier, 0)], 0.0)
