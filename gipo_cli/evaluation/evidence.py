@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.evaluation.estimators import Evidence
-from gipo_cli.evaluation.fitted import SLICE, Fitted, Problem, fit, of_behaviour
+from gipo_cli.evaluation.fitted import SLICE, Fitted, Problem, fit, of_behaviour, traced
 from gipo_cli.evaluation.inputs import of_actions, of_states
 from gipo_cli.policies.policy import Policy
 from gipo_cli.training.order import generator
@@ -18,6 +18,7 @@ from gipo_cli.training.samples import Samples
 
 MEMBERS = 2  # of the ensemble
 UPDATES = 4000  # of each kind of network
+TRACE = 0.95  # lambda of Retrace: how far errors are traced back along an episode
 LARGEST_LOG_RATIO = 20.0  # nats; what is learned takes a ratio of 5e8 for any beyond, estimators see it as it is
 DRAWS = 43  # purpose of random numbers
 
@@ -62,16 +63,21 @@ def gather(
     with torch.no_grad():
         log_ratio = torch.cat([samples.log_ratio(policy, chunk) for chunk in chunks])
     ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO).exp()
+    fading, capped = discount * TRACE * _inside(samples), ratio.clamp(max=1.0)
+    along, before = fading * capped, fading * torch.cat([capped[:1], capped[:-1]])
     states, actions = of_states(samples), of_actions(samples, space, policy, generator(seed, DRAWS))
     found, by_member = [], []
     with progress("values of the policy", 2 * updates * len(folds)) as advance:
         for learned, estimated in folds:
-            of_state = Problem(samples, states, learned, ratio, discount, members, updates, seed)
-            of_action = Problem(samples, actions, learned, torch.ones_like(ratio), discount, members, updates, seed)
+            sizes = (discount, members, updates, seed)
+            of_state = Problem(samples, states, learned, ratio, before, *sizes)
+            of_action = Problem(samples, actions, learned, torch.ones_like(ratio), along, *sizes)
             visits, quality = fit(of_state, advance), fit(of_action, advance)
-            behaviour = of_behaviour(visits, of_state)
-            pieces = [_columns(samples, ratio, quality, visits, behaviour, rows) for rows in estimated.split(SLICE)]
+            behaviour = of_behaviour(visits, of_state, fading)
+            pieces = [_columns(samples, quality, visits, behaviour, rows) for rows in estimated.split(SLICE)]
             columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+            weight = traced(torch.from_numpy(columns.pop("alpha"))[None, :, None], before[estimated].double())[0, :, 0]
+            columns["marginal_weight"] = _array(weight * ratio[estimated])
             found.append({"log_ratio": _array(log_ratio[estimated]), **columns})
             first = columns["episode"] != np.concatenate([[-1], columns["episode"][:-1]])
             by_member.append(_array(quality.value(estimated[torch.from_numpy(first)])).sum(-1))
@@ -81,20 +87,25 @@ def gather(
 
 
 def _columns(
-    samples: Samples, ratio: Tensor, quality: Fitted, visits: Fitted, behaviour: Fitted, rows: Tensor
+    samples: Samples, quality: Fitted, visits: Fitted, behaviour: Fitted, rows: Tensor
 ) -> dict[str, np.ndarray]:
     """Columns of the evidence at some rows, means over the ensemble."""
     following, goes_on = quality.inputs.following[rows], ~samples.terminated[rows]
-    weight = visits.of_logged(rows)[1].mean(0) * ratio[rows]
     columns = {
         "reward": samples.reward[rows],
         "quality": quality.of_logged(rows)[0].mean(0),
         "value": quality.value(rows).mean(0),
         "value_after": quality.value(following).mean(0) * goes_on,
-        "marginal_weight": weight,
+        "alpha": visits.of_logged(rows)[1].mean(0),
         "behaviour_value_after": behaviour.value(following).mean(0) * goes_on,
     }
     return {"episode": samples.episode[rows].cpu().numpy(), **{name: _array(c) for name, c in columns.items()}}
+
+
+def _inside(samples: Samples) -> Tensor:
+    """1 where the row before is of the same episode, [N]."""
+    first = torch.ones_like(samples.episode[:1], dtype=torch.bool)
+    return (~torch.cat([first, samples.episode[1:] != samples.episode[:-1]])).float()
 
 
 def _array(column: Tensor) -> np.ndarray:

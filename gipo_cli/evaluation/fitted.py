@@ -32,6 +32,7 @@ class Problem:
     inputs: Inputs
     rows: Tensor  # of whole episodes in order, learned from
     weight: Tensor  # of each row of the log: 1, or the ratio where inputs are of states, [N]
+    fading: Tensor  # of the trace from the row before; 0 at the start of an episode, [N]
     discount: float
     members: int  # K
     updates: int
@@ -69,12 +70,12 @@ class Fitted:
     networks: Networks
     inputs: Inputs
     theta: Tensor  # [K, D]
-    alpha: Tensor  # [K, D]
+    alpha: Tensor  # [K, D]; w is the trace of phi' alpha, times the row's weight
     bounds: tuple[float, float]  # of what any policy can earn
 
     @torch.no_grad()
     def of_logged(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Q (of states: V) of logged rows, and w but for its factor tau / phi, each [K, B]."""
+        """Q (of states: V) of logged rows, and phi' alpha, each [K, B]."""
         features = _hidden(self.networks, self.inputs.logged(rows))
         return _times(features, self.theta).clamp(*self.bounds), _times(features, self.alpha)
 
@@ -113,9 +114,9 @@ def fit(problem: Problem, advance: Callable[..., None]) -> Fitted:
     return fixed_point(networks, problem)
 
 
-def of_behaviour(fitted: Fitted, problem: Problem) -> Fitted:
+def of_behaviour(fitted: Fitted, problem: Problem, fading: Tensor) -> Fitted:
     """V of the behaviour policy in the features of a fit whose inputs are of states alone."""
-    return fixed_point(fitted.networks, replace(problem, weight=torch.ones_like(problem.weight)))
+    return fixed_point(fitted.networks, replace(problem, weight=torch.ones_like(problem.weight), fading=fading))
 
 
 @torch.no_grad()
@@ -130,10 +131,12 @@ def _system(networks: Networks, problem: Problem) -> tuple[Sums, Tensor]:
     samples, inputs = problem.samples, problem.inputs
     start = sum(_expected(networks, inputs, chunk).double().sum(1) for chunk in problem.starts.split(SLICE))
     total = None
+    trace = None
     for rows in problem.rows.split(SLICE):
         now = _hidden(networks, inputs.logged(rows))
         after = _expected(networks, inputs, inputs.following[rows]) * (~samples.terminated[rows])[:, None]
-        found = sums(now * problem.weight[rows, None], now, after, samples.reward[rows])
+        trace = traced(now, problem.fading[rows], None if trace is None else trace[:, -1])
+        found = sums(trace * problem.weight[rows, None], now, after, samples.reward[rows])
         total = found if total is None else total + found
     assert isinstance(total, Sums) and isinstance(start, Tensor)
     return total, start
@@ -188,6 +191,26 @@ def _expected(networks: Networks, inputs: Inputs, places: Tensor) -> Tensor:
     read, chance = inputs.expected(places)
     flat = _hidden(networks, read.flatten(0, 1))
     return (flat.unflatten(1, chance.shape) * chance[..., None]).sum(2)
+
+
+def traced(now: Tensor, fading: Tensor, before: Tensor | None = None) -> Tensor:
+    """Sums that fade along episodes, e_t = now_t + fading_t e_{t-1}, in about log2(rows) passes.
+
+    Args:
+        now: [K, B, D].
+        fading: [B].
+        before: e of the row before the first, [K, D]; 0 where none.
+    """
+    total, reach = now, fading
+    if before is not None:
+        total = torch.cat([now[:, :1] + fading[0] * before[:, None], now[:, 1:]], 1)
+    step = 1
+    reach = torch.cat([torch.zeros_like(fading[:1]), fading[1:]])
+    while step < len(fading) and bool((reach != 0).any()):
+        total = torch.cat([total[:, :step], total[:, step:] + reach[step:, None] * total[:, :-step]], 1)
+        reach = torch.cat([torch.zeros_like(reach[:step]), reach[step:] * reach[:-step]])
+        step *= 2
+    return total
 
 
 def _hidden(networks: Networks, read: Tensor) -> Tensor:

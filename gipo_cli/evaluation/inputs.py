@@ -1,6 +1,6 @@
 """What the networks of off-policy evaluation read: standardised observations, and actions beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.policies.policy import Policy
 from gipo_cli.training.samples import Samples
 
+WIDEST = 6.0  # noise is cut here: an action that the policy would hardly take
 DRAWS = 4  # actions of the policy at a state, whose mean stands for its expectation
 ENUMERATED = 16  # choices up to which the expectation is taken over all of them, exactly
 ONE_HOT = 256  # choices of all dimensions together that get a number each; above, an action is a number a dimension
@@ -52,24 +53,33 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Actions as numbers of order 1: what the environment was given, standardised, or a mark for each choice."""
+    """Actions as numbers of order 1: a mark for each choice, or what the environment was given and the noise in it.
+
+    The noise is (u - mean) / std under the policy that is evaluated, u being what a Gaussian drew. A narrow policy acts
+    in a small part of the action space, and what an action is worth there would be lost beside what the state is.
+    """
 
     choices: tuple[int, ...]
+    squashes: bool
     low: Tensor
     high: Tensor
     mean: Tensor
     std: Tensor
 
     def __call__(self, actions: Tensor) -> Tensor:
-        """Encode actions of any leading shape, [..., A]; of a single choice [...]."""
+        """Encode choices [..., A], of a single one [...]; or u and its noise side by side, [..., 2A]."""
         if not self.choices:
-            return (actions.clamp(self.low, self.high) - self.mean) / self.std
+            drawn, noise = actions.chunk(2, -1)
+            return torch.cat([(self.given(drawn) - self.mean) / self.std, noise.clamp(-WIDEST, WIDEST)], -1)
         parts = actions[..., None] if len(self.choices) == 1 and actions.dtype == torch.int64 else actions
-        parts = parts.reshape(*parts.shape[: parts.dim() - 1], -1)
         if sum(self.choices) > ONE_HOT:
             return 2 * parts / (torch.tensor(self.choices, device=parts.device) - 1).clamp_min(1) - 1
         marks = [F.one_hot(parts[..., d], n) for d, n in enumerate(self.choices)]
         return torch.cat(marks, -1).float()
+
+    def given(self, drawn: Tensor) -> Tensor:
+        """What the environment is given for what a Gaussian drew, but for a stretch to its bounds."""
+        return torch.tanh(drawn) if self.squashes else drawn.clamp(self.low, self.high)
 
 
 def of_states(samples: Samples) -> Inputs:
@@ -87,36 +97,60 @@ def of_actions(samples: Samples, space: ActionSpace, policy: Policy, generator: 
         policy: that is evaluated.
         generator: of its noise.
     """
-    features, encoder = standardised(samples), _encoder(samples, space)
+    features, encoder = standardised(samples), _encoder(samples, space, policy)
     last_rows = samples.episode_end.nonzero()[:, 0]
     observation = torch.cat([samples.observation, samples.next_observation[last_rows]])
     pairs = [_actions_of(policy, chunk, generator) for chunk in observation.split(65536)]
     drawn, chance = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return Inputs(features.table, features.following, encoder(samples.action), drawn, chance, encoder)
+    return Inputs(features.table, features.following, encoder(_logged(samples, policy)), drawn, chance, encoder)
+
+
+@torch.no_grad()
+def _logged(samples: Samples, policy: Policy) -> Tensor:
+    """The log's actions as the encoder reads them."""
+    if policy.is_discrete:
+        return samples.action
+    chunks = torch.arange(len(samples.reward), device=samples.device).split(65536)
+    return torch.cat([_with_noise(policy, samples.observation[rows], samples.gaussian_action[rows]) for rows in chunks])
+
+
+def _with_noise(policy: Policy, observation: Tensor, drawn: Tensor) -> Tensor:
+    mean, log_std = policy.mean_and_log_std(observation)
+    return torch.cat([drawn, (drawn - mean) * torch.exp(-log_std)], -1)
 
 
 @torch.no_grad()
 def _actions_of(policy: Policy, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Actions [B, M, ...] and their chances [B, M]: all of a few choices, else draws."""
+    """Actions [B, M, ...] and their chances [B, M]: all of a few choices, else draws, of real numbers in pairs.
+
+    The noise of a pair is opposite, so that what is linear in it cancels exactly.
+    """
     if policy.spec.distribution == "categorical" and policy.spec.action_size <= ENUMERATED:
         chance = policy.logits(observation).softmax(-1)
         return torch.arange(chance.shape[-1], device=chance.device).expand(chance.shape), chance
-    drawn = torch.stack([policy.sample(observation, generator)[0] for _ in range(DRAWS)], 1)
+    if policy.is_discrete:
+        drawn = torch.stack([policy.sample(observation, generator)[0] for _ in range(DRAWS)], 1)
+    else:
+        mean, log_std = policy.mean_and_log_std(observation)
+        half = torch.randn(len(mean), DRAWS // 2, mean.shape[-1], generator=generator, device=mean.device)
+        noise = torch.cat([half, -half], 1)
+        drawn = torch.cat([mean[:, None] + log_std.exp()[:, None] * noise, noise], -1)
     return drawn, torch.full(drawn.shape[:2], 1 / DRAWS, device=drawn.device)
 
 
-def _encoder(samples: Samples, space: ActionSpace) -> Encoder:
+def _encoder(samples: Samples, space: ActionSpace, policy: Policy) -> Encoder:
     """An encoder with the bounds of the space and the spread of the log's actions."""
     none = torch.zeros(0, device=samples.device)
-    if space.is_discrete:
-        return Encoder(space.choices, none, none, none, none)
+    if policy.is_discrete:
+        return Encoder(space.choices, False, none, none, none, none)
     size = samples.action.shape[-1]
-    bounds = [
+    low, high = (
         torch.full((size,), default, device=samples.device)
         if bound is None
         else torch.as_tensor(bound.reshape(-1), dtype=torch.float32, device=samples.device)
         for bound, default in ((space.low, -torch.inf), (space.high, torch.inf))
-    ]
-    low, high = bounds
-    given = samples.action.clamp(low, high)
-    return Encoder((), low, high, given.mean(0), given.std(0) + 1e-6)
+    )
+    squashes = policy.spec.distribution == "tanh_gaussian"
+    encoder = Encoder((), squashes, low, high, none, none)
+    given = encoder.given(samples.gaussian_action)
+    return replace(encoder, mean=given.mean(0), std=given.std(0) + 1e-6)

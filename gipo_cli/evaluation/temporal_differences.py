@@ -10,10 +10,13 @@ for and not waited for, because that takes 1 / (1 - gamma) regressions and longe
 which the log's visits begin at the starts and flow as the policy's would, so that sum w (r + gamma Q' - Q) corrects any
 Q.
 
-tau = phi, features of state and action: fitted Q. tau = ratio * phi, features of the state alone: V, and w = ratio *
-u(s) with the exact ratio, the marginalised weights.
+tau is a trace of features, e_t = phi_t + f_t e_{t-1} within an episode. Of state and action, tau = e with f = gamma
+lambda min(1, ratio_t): fitted Q, whose error over many steps counts and not that of one alone, so that less of what
+features cannot tell adds up. Of the state alone, tau = ratio_t e with f = gamma lambda min(1, ratio_{t-1}): V, and
+w = ratio * u with the exact ratio, the marginalised weights. lambda = 0 leaves f = 0: one step, and u a function of s.
 
-Source: Lagoudakis and Parr 2003 (LSTDQ); Uehara, Huang and Jiang 2020, https://arxiv.org/abs/1910.12809, for the dual
+Source: Lagoudakis and Parr 2003 (LSTDQ); Munos et al. 2016 (Retrace), https://arxiv.org/abs/1606.02647, for the trace;
+Uehara, Huang and Jiang 2020, https://arxiv.org/abs/1910.12809, for the dual
 """
 
 from dataclasses import dataclass

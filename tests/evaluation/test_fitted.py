@@ -6,7 +6,8 @@ import torch
 
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.evaluation.evidence import gather
-from gipo_cli.evaluation.inputs import DRAWS, of_actions
+from gipo_cli.evaluation.fitted import traced
+from gipo_cli.evaluation.inputs import DRAWS, WIDEST, of_actions
 from gipo_cli.evaluation.offline import crossed_folds, own_folds
 from gipo_cli.evaluation.temporal_differences import solve, sums
 from gipo_cli.policies.policy import Policy, PolicySpec
@@ -50,6 +51,35 @@ def test_with_a_feature_a_state_and_action_the_fixed_point_is_the_true_q(log):
     of_pairs, *_ = tabular(*columns_of(log))
     theta, _ = solve(*of_pairs, DISCOUNT)
     # The corridor is deterministic, so a log that visits everything determines Q; RIDGE moves it by 1e-6 of itself.
+    assert theta[0].reshape(STATES, 2).numpy() == pytest.approx(exact(TARGET)[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 64])
+def test_a_trace_is_the_loop_and_goes_on_from_the_slice_before(rows):
+    rng = torch.Generator().manual_seed(0)
+    now, fading = torch.randn(2, rows, 3, generator=rng), torch.rand(rows, generator=rng)
+    fading[rows // 2] = 0
+    before = torch.randn(2, 3, generator=rng)
+    expected, last = [], before
+    for t in range(rows):
+        last = now[:, t] + fading[t] * last
+        expected.append(last)
+    assert traced(now, fading, before).numpy() == pytest.approx(torch.stack(expected, 1).numpy(), abs=1e-5)
+    cut = rows // 2
+    first = traced(now[:, :cut], fading[:cut], before) if cut else None
+    rest = traced(now[:, cut:], fading[cut:], before if first is None else first[:, -1])
+    assert rest[:, -1].numpy() == pytest.approx(last.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.95])
+def test_a_trace_leaves_the_fixed_point_where_it_is(log, decay):
+    states, actions, following, rewards, terminated, ratio, _, chance = columns_of(log)
+    pairs = torch.eye(2 * STATES)[2 * states + actions]
+    after = sum(p * torch.eye(2 * STATES)[2 * following + a] for a, p in enumerate(chance)) * (~terminated)[:, None]
+    fading = decay * DISCOUNT * ratio.clamp(max=1)
+    fading[torch.tensor(log.episode_starts[:-1])] = 0
+    system = sums(traced(pairs[None], fading), pairs[None], after[None], rewards)
+    theta, _ = solve(system, torch.ones(1, 2 * STATES, dtype=torch.float64), DISCOUNT)
     assert theta[0].reshape(STATES, 2).numpy() == pytest.approx(exact(TARGET)[1], abs=1e-4)
 
 
@@ -103,9 +133,21 @@ def test_a_few_choices_are_all_counted_and_real_numbers_drawn():
     spec = PolicySpec("gaussian", STATES, 2, (4,))
     box = ActionSpace((2,), np.full(2, -1.0), np.ones(2))
     real = samples.__class__(**{**vars(samples), "action": torch.randn(len(samples.reward), 2)})
-    inputs = of_actions(real, box, Policy(spec), torch.Generator().manual_seed(0))
-    assert inputs.expected(torch.arange(3))[0].shape == (3, DRAWS, STATES + 2)
-    assert inputs.logged(torch.arange(3)).shape == (3, STATES + 2)
+    policy = Policy(spec)
+    inputs = of_actions(real, box, policy, torch.Generator().manual_seed(0))
+    read, chance = inputs.expected(torch.arange(3))
+    assert read.shape == (3, DRAWS, STATES + 4)
+    noise = read[..., -2:]
+    assert noise.mean(1).numpy() == pytest.approx(np.zeros((3, 2)), abs=1e-6)  # in opposite pairs
+    assert chance.unique().tolist() == [1 / DRAWS]
+    # Of the log: what the environment got, standardised, and the noise under the policy.
+    mean, log_std = policy.mean_and_log_std(real.observation[:3])
+    expected = ((real.action[:3] - mean) / log_std.exp()).clamp(-WIDEST, WIDEST)
+    logged = inputs.logged(torch.arange(3))
+    assert logged[:, -2:].detach().numpy() == pytest.approx(expected.detach().numpy(), abs=1e-5)
+    given = real.action.clamp(-1, 1)
+    standardised = (given[:3] - given.mean(0)) / given.std(0)
+    assert logged[:, STATES:-2].numpy() == pytest.approx(standardised.numpy(), abs=1e-4)
 
 
 def test_every_choice_has_a_mark_and_many_a_number():
