@@ -222,10 +222,8 @@ def main() -> None:
         return
     pairs = [pair for name in SETTINGS for pair in study(given.place, name, given.updates)]
     print("# How far the offline verdict can be believed\n")
-    print(
-        "`python examples/studies/offline_evaluation.py runs/offline`: its first lines say what the pairs are. Gains over"
-    )
-    print("the behaviour policy, discounted; 95 % intervals. Of each network there are")
+    print("`python examples/studies/offline_evaluation.py runs/offline`: its first lines say what the pairs are. Gains")
+    print("over the behaviour policy, discounted; 95 % intervals. Of each network there are")
     print(f"{given.updates:,} updates, where the command makes 4,000.\n")
     for name, kind in sorted({(pair["environment"], pair["kind"]) for pair in pairs}):
         some = [pair for pair in pairs if (pair["environment"], pair["kind"]) == (name, kind)]

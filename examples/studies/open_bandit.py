@@ -53,9 +53,10 @@ def main() -> None:
     nothing = np.zeros(len(rows))
     taken = chance[rows, action, place]
     log_ratio = np.log(np.maximum(taken, 1e-300)) - np.log(log["pscore"])  # drawn never in 10,000: a chance of 0
+    usual = (chance[rows, :, place] * quality.T[place]).sum(-1)
     evidence = Evidence(
         discount=1.0, episode=rows, reward=log["reward"].astype(float), log_ratio=log_ratio,
-        quality=quality[action, place], value=(chance[rows, :, place] * quality.T[place]).sum(-1), value_after=nothing,
+        quality=quality[action, place], value=usual, value_after=nothing, state_value=usual, state_value_after=nothing,
         marginal_weight=taken / log["pscore"], behaviour_value_after=nothing,
     )  # fmt: skip
     print("# The Open Bandit Pipeline's estimators and ours\n")

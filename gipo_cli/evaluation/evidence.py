@@ -96,6 +96,8 @@ def _columns(
         "quality": quality.of_logged(rows)[0].mean(0),
         "value": quality.value(rows).mean(0),
         "value_after": quality.value(following).mean(0) * goes_on,
+        "state_value": visits.of_logged(rows)[0].mean(0),
+        "state_value_after": visits.value(following).mean(0) * goes_on,
         "alpha": visits.of_logged(rows)[1].mean(0),
         "behaviour_value_after": behaviour.value(following).mean(0) * goes_on,
     }

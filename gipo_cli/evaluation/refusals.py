@@ -36,11 +36,11 @@ class Support:
             return _beyond(self.reach, self.longest)
         if rests_on == "products" and self.reach < self.needed:
             return _beyond(self.reach, self.needed)
+        if rests_on in ("values", "marginal weights") and self.marginal_ess_fraction < LEAST_SHARE:
+            return f"only {self.marginal_ess_fraction:.0%} of the steps count where the policy goes"
         return self._refuses_marginal() if rests_on == "marginal weights" else ""
 
     def _refuses_marginal(self) -> str:
-        if self.marginal_ess_fraction < LEAST_SHARE:
-            return f"only {self.marginal_ess_fraction:.0%} of the steps count where the policy goes"
         if self.marginal_negative_share > MOST_NEGATIVE:
             return f"{self.marginal_negative_share:.0%} of the marginal weights are negative, which no visits are"
         k = self.marginal_pareto_k

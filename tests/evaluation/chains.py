@@ -93,6 +93,8 @@ def evidence_of_everything(
                 "episode": number, "reward": process.reward[s, a], "log_ratio": np.log(ratio[s, a]),
                 "quality": quality[t, s, a], "value": policy[s] @ quality[t, s],
                 "value_after": policy[after] @ quality[t + 1, after] if goes_on else 0.0,
+                "state_value": policy[s] @ quality[t, s],
+                "state_value_after": policy[after] @ quality[t + 1, after] if goes_on else 0.0,
                 "marginal_weight": weight[t, s, a], 
                 "behaviour_value_after": behaviour[after] @ of_behaviour[t + 1, after] if goes_on else 0.0,
             }  # fmt: skip

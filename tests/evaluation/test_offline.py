@@ -103,6 +103,7 @@ def test_too_few_episodes_are_refused():
         ({}, "marginal weights", ""),
         ({}, "values", ""),
         ({"marginal_ess_fraction": 0.04}, "marginal weights", "only 4% of the steps count where the policy goes"),
+        ({"marginal_ess_fraction": 0.04}, "values", "only 4% of the steps count where the policy goes"),
         (
             {"marginal_pareto_k": 1.2},
             "marginal weights",

@@ -22,7 +22,7 @@ class Evidence:
     """E logged episodes of the behaviour policy, N steps laid end to end, and what was learned for them elsewhere.
 
     The value asked for is E[sum_t gamma^t r_t] of the policy, an episode that the log cut going on: what lies beyond
-    a cut is V of the observation there. `quality`, `value` and `marginal_weight` come from episodes that are not these.
+    a cut is V of the observation there. What is learned comes from episodes that are not these.
     """
 
     discount: float  # gamma
@@ -32,6 +32,8 @@ class Evidence:
     quality: Array  # Q of the policy at the logged action, [N]
     value: Array  # V of the policy, [N]
     value_after: Array  # V of the policy one step on, 0 after a terminated step, [N]
+    state_value: Array  # V fitted to states alone, by ratios in place of drawn actions, [N]
+    state_value_after: Array  # the same one step on, 0 after a terminated step, [N]
     marginal_weight: Array  # visits of the policy to this state and action for each of beta's, [N]
     behaviour_value_after: Array  # V of the behaviour policy one step on, 0 after a terminated step, [N]
 
@@ -114,7 +116,7 @@ def rests_on(means: Means) -> Callable[[Estimator], Estimator]:
 
     Args:
         means: `whole products` of all ratios of an episode; `products` of those up to a step; `marginal weights`; or
-            `values` alone, which nothing in the log can refuse, though they may be wrong.
+            `values`, which are guesses where the policy goes and the log does not.
     """
 
     def mark(estimator: Estimator) -> Estimator:

@@ -1,19 +1,19 @@
-"""The fitted Q, corrected by marginally weighted errors."""
+"""A fitted V, corrected by marginally weighted errors."""
 
 from gipo_cli.evaluation.estimators import Evidence, Statistic, mean_of, rests_on
 
 
 @rests_on("marginal weights")
 def estimate(evidence: Evidence) -> Statistic:
-    """V of the start and what Q got wrong where the policy goes.
+    """V of the start and what V got wrong where the policy goes.
 
-        J = 1/E sum_i (V(s_0) + sum_t w(s_t, a_t) (r_t + gamma V(s_{t+1}) - Q(s_t, a_t)))
+        J = 1/E sum_i (V(s_0) + sum_t w(s_t, a_t) (r_t + gamma V(s_{t+1}) - V(s_t)))
 
-    Its bias is the product of the errors of w and Q, both learned on other episodes, and its variance does not grow
-    with the length as that of products does: the one estimate here that a verdict rests on. It is unbiased if either
-    is right, and neither can be right about states that the log never saw.
+    Its bias is the product of the errors of w and V, both learned on other episodes, and its variance does not grow
+    with the length as that of products does. V and w = u(s) ratio are of the state alone: what an action brings comes
+    from the exact ratios, and no value is asked for of an action that the log does not have, as fitted Q has to.
 
-    Source: Kallus and Uehara 2020, https://arxiv.org/abs/1908.08526
+    Source: Kallus and Uehara 2020, https://arxiv.org/abs/1908.08526, with V for Q, as unbiased by E[ratio | s] = 1
     """
-    correction = evidence.sums(evidence.marginal_weight * evidence.error)
-    return mean_of(evidence.value[evidence.starts] + correction)
+    error = evidence.reward + evidence.discount * evidence.state_value_after - evidence.state_value
+    return mean_of(evidence.state_value[evidence.starts] + evidence.sums(evidence.marginal_weight * error))
