@@ -125,7 +125,7 @@ def _damage() -> Iterator[None]:
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(
             f"a run directory holds what no run writes ({type(error).__name__}: {brief(error)}).",
-            "Look at run.json, metrics.jsonl and evaluation.json of the runs, or report on them one by one.",
+            "Look at the .json and .jsonl files of the runs, or report on them one by one.",
         ) from error
 
 

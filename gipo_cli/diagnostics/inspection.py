@@ -64,7 +64,11 @@ class Weights:
 
 
 def inspect(
-    weights: Weights, bound: float | None, log_probs: str = "recorded", everyone: Weights | None = None
+    weights: Weights,
+    bound: float | None,
+    log_probs: str = "recorded",
+    everyone: Weights | None = None,
+    stale_rows: bool = True,
 ) -> dict[str, Any]:
     """Statistics by split, histograms, findings and the verdict, as plain values without nan.
 
@@ -76,6 +80,7 @@ def inspect(
         bound: the largest weight that the objective can give; None where there is none.
         log_probs: where the log's behaviour log-probs come from: recorded, recomputed or estimated.
         everyone: the columns with the rows of all versions, where several policies acted and `weights` has one's.
+        stale_rows: whether training saw the rows of all versions, and not of the start's alone.
     """
     versions = _versions(everyone)
     horizon = degeneracy(weights.log_ratio, weights.episode)
@@ -85,7 +90,11 @@ def inspect(
     episodes = by_episode(weights.log_ratio, weights.episode)
     found = [*findings(*_judged(weights)), *episodes_finding(episodes), horizon_finding(horizon)]
     found += bounds_finding(surrogate)
-    found += [*sigma_finding(curve), *old_finding(versions["old"] if versions else None), *origin_finding(log_probs)]
+    found += [
+        *sigma_finding(curve),
+        *old_finding(versions["old"] if versions else None, stale_rows),
+        *origin_finding(log_probs),
+    ]
     return {
         "log_probs": log_probs,
         "splits": {name: statistics(weights.at(rows), bound) for name, rows in split_rows(weights).items()},

@@ -106,7 +106,7 @@ def episodes_finding(found: Episodes) -> list[Finding]:
     return [Finding("episodes", share, "ok", f"{meaning}.", source)]
 
 
-def old_finding(old: Mapping[str, float | None] | None) -> list[Finding]:
+def old_finding(old: Mapping[str, float | None] | None, trained_on: bool = True) -> list[Finding]:
     """What old data still teaches; a note, since the anchor and the start decide about it on purpose."""
     if old is None or not old["transition_share"]:
         return []
@@ -114,7 +114,8 @@ def old_finding(old: Mapping[str, float | None] | None) -> list[Finding]:
     source = f"{AUTHORS} (OldUShare)"
     if weight is None:
         return [Finding("old_share", None, "note", "the shares of old data in the weights cannot be known.", source)]
-    meaning = f"the older half of the versions has {transitions:.0%} of the steps and {weight:.0%} of the weight."
+    meaning = f"the older half of the versions has {transitions:.0%} of the steps and {weight:.0%} of the weight"
+    meaning += "." if trained_on else ", but training saw one version's steps alone (stale_rows=true takes all)."
     return [Finding("old_share", weight, "note", meaning, source)]
 
 

@@ -62,7 +62,7 @@ def gather(
     chunks = torch.arange(len(samples.reward), device=samples.device).split(65536)
     with torch.no_grad():
         log_ratio = torch.cat([samples.log_ratio(policy, chunk) for chunk in chunks])
-    ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO).exp()
+    ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO).exp()  # beyond, no estimate is left to be spoiled
     fading, capped = discount * TRACE * _inside(samples), ratio.clamp(max=1.0)
     along, before = fading * capped, fading * torch.cat([capped[:1], capped[:-1]])
     states, actions = of_states(samples), of_actions(samples, space, policy, generator(seed, DRAWS))
@@ -80,7 +80,8 @@ def gather(
             columns["marginal_weight"] = _array(weight * ratio[estimated])
             found.append({"log_ratio": _array(log_ratio[estimated]), **columns})
             first = columns["episode"] != np.concatenate([[-1], columns["episode"][:-1]])
-            by_member.append(_array(quality.value(estimated[torch.from_numpy(first)])).sum(-1))
+            starts = estimated[torch.from_numpy(first).to(estimated.device)]
+            by_member.append(sum(_array(quality.value(rows)).sum(-1) for rows in starts.split(SLICE)))
     merged = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     evidence = Evidence(discount=discount, **merged)
     return Gathered(evidence, np.sum(by_member, 0) / len(evidence.starts))

@@ -175,7 +175,7 @@ def _regress(
     fixed point, which is solved for in a few hundred numbers, does not follow.
     """
     of_rows = goal[:, problem.rows]
-    mean, std = of_rows.mean(1, keepdim=True), of_rows.std(1, keepdim=True) + 1e-6
+    mean, std = of_rows.mean(1, keepdim=True), of_rows.std(1, keepdim=True, correction=0) + 1e-6
 
     def loss(step: int) -> Tensor:
         rows = batch()

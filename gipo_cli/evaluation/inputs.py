@@ -60,6 +60,7 @@ class Encoder:
     """
 
     choices: tuple[int, ...]
+    single: bool  # an action is one choice, and has no dimensions
     squashes: bool
     low: Tensor
     high: Tensor
@@ -71,7 +72,7 @@ class Encoder:
         if not self.choices:
             drawn, noise = actions.chunk(2, -1)
             return torch.cat([(self.given(drawn) - self.mean) / self.std, noise.clamp(-WIDEST, WIDEST)], -1)
-        parts = actions[..., None] if len(self.choices) == 1 and actions.dtype == torch.int64 else actions
+        parts = actions[..., None] if self.single else actions
         if sum(self.choices) > ONE_HOT:
             return 2 * parts / (torch.tensor(self.choices, device=parts.device) - 1).clamp_min(1) - 1
         marks = [F.one_hot(parts[..., d], n) for d, n in enumerate(self.choices)]
@@ -142,7 +143,7 @@ def _encoder(samples: Samples, space: ActionSpace, policy: Policy) -> Encoder:
     """An encoder with the bounds of the space and the spread of the log's actions."""
     none = torch.zeros(0, device=samples.device)
     if policy.is_discrete:
-        return Encoder(space.choices, False, none, none, none, none)
+        return Encoder(space.choices, policy.spec.distribution == "categorical", False, none, none, none, none)
     size = samples.action.shape[-1]
     low, high = (
         torch.full((size,), default, device=samples.device)
@@ -151,6 +152,6 @@ def _encoder(samples: Samples, space: ActionSpace, policy: Policy) -> Encoder:
         for bound, default in ((space.low, -torch.inf), (space.high, torch.inf))
     )
     squashes = policy.spec.distribution == "tanh_gaussian"
-    encoder = Encoder((), squashes, low, high, none, none)
+    encoder = Encoder((), False, squashes, low, high, none, none)
     given = encoder.given(samples.gaussian_action)
-    return replace(encoder, mean=given.mean(0), std=given.std(0) + 1e-6)
+    return replace(encoder, mean=given.mean(0), std=given.std(0, correction=0) + 1e-6)

@@ -82,8 +82,11 @@ def of_mean(values: np.ndarray, level: float, other_error: float = 0.0) -> dict[
     mean, count = float(values.mean()), len(values)
     if count < 2 or not np.isfinite(values).all():
         return {"mean": mean if math.isfinite(mean) else None, "lower": None, "upper": None}
-    error = math.hypot(float(stats.sem(values)), other_error)
+    with np.errstate(over="ignore"):
+        error = math.hypot(float(stats.sem(values)), other_error)
     half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
+    if not math.isfinite(half):
+        return {"mean": mean, "lower": None, "upper": None}
     return {"mean": mean, "lower": mean - half, "upper": mean + half}
 
 

@@ -20,6 +20,7 @@ from gipo_cli.settings import resolve, settings_of
 from gipo_cli.training.samples import Samples
 
 LEVEL = 0.95
+BEYOND = "its weights are beyond float64, or no resample drew any"
 JUDGES = ("drl", "fqe")  # one errs where weights are off, one where Q is: both have to be on the same side of 0
 Interval = dict[str, float | None]
 
@@ -60,9 +61,12 @@ def settings_from(assignments: Iterable[str]) -> dict[str, dict[str, float]]:
 def own_folds(samples: Samples) -> list[Fold]:
     """For the log that the policy was trained on: held-in episodes teach, and held-out ones answer.
 
-    Only rows of the version that training started from, where several policies acted.
+    Only episodes of the version that training started from, where several policies acted; one in which the version
+    changes is of none.
     """
-    home = samples.home
+    elsewhere = torch.zeros(int(samples.episode.max()) + 1, dtype=torch.bool, device=samples.device)
+    elsewhere[samples.episode[~samples.home]] = True
+    home = ~elsewhere[samples.episode]
     return [(samples.held_in_rows[home[samples.held_in_rows]], samples.held_out_rows[home[samples.held_out_rows]])]
 
 
@@ -86,7 +90,10 @@ def judge(question: Question, progress: Progress, **sizes: int) -> dict[str, Any
     """
     for learned, answering in question.folds:
         if not len(learned) or not len(answering):
-            raise DataError("there are too few episodes to learn on some and to estimate on others.")
+            raise DataError(
+                "there are too few whole episodes of one policy to learn on some and to estimate on others.",
+                "Name a log of more episodes: --dataset LOG",
+            )
     found = gather(
         question.policy, question.samples, question.space, question.folds, question.discount, progress, **sizes
     )
@@ -137,7 +144,8 @@ def compare_with_start(found: Gathered, began: Gathered, level: float) -> dict[s
         refused = next((each for each in (s.refuses(vars(estimator)["rests_on"]) for s in carried) if each), None)
         estimates[name] = {"gain": of_mean(first - second, level, other), "refused": refused}
     gain = together(estimates, "gain")
-    verdict, reason = decide(estimates, gain, carried[0])
+    heaviest = max(carried, key=lambda each: each.marginal_pareto_k or -np.inf)
+    verdict, reason = decide(estimates, gain, heaviest)
     known = estimates[JUDGES[0]]["refused"] is None
     return {"verdict": verdict, "reason": reason, "gain": gain if known else dict.fromkeys(gain)}
 
@@ -190,8 +198,8 @@ def _estimate(estimator: "partial[Statistic]", found: Gathered, carried: Support
         value = of_counts(statistic.of_counts, len(returns), level)
         gain = of_counts(over(statistic, returns), len(returns), level)
         kind = "BCa bootstrap of episodes"
-    if value["mean"] is None:
-        return {"value": nothing, "gain": nothing, "interval": None, "refused": "its weights are beyond float64"}
+    if value["mean"] is None or (statistic.per_episode is not None and value["lower"] is None):
+        return {"value": nothing, "gain": nothing, "interval": None, "refused": BEYOND}
     return {"value": value, "gain": gain, "interval": kind, "refused": None}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from gipo_cli.config import TrainConfig, from_values
+from gipo_cli.data.options import LogOptions
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import RunError, SettingError
 from gipo_cli.evaluation.evidence import UPDATES, Progress
@@ -69,7 +70,7 @@ def evaluate_offline(
     config = from_values(run.read_config(), str(run.path / "config.toml"))
     policy, step = policy_of_run(run, asked.step, warn)
     dataset = asked.dataset or config.dataset
-    opened = open_log(dataset, config.log_options(), progress)
+    opened = open_log(dataset, _options(config, dataset), progress)
     for finding in opened.findings:
         warn(f"{finding.meaning} [{finding.name}]")
     own = _is_own(run, opened.log, named=asked.dataset is not None)
@@ -97,6 +98,13 @@ def evaluate_offline(
     }
 
 
+def _options(config: TrainConfig, dataset: str) -> LogOptions:
+    """How to read a log: the run's own as the run did; another's log-probs are its own, and nothing of it is mended."""
+    if dataset == config.dataset:
+        return config.log_options()
+    return LogOptions(log_prob_key=config.log_prob_key, log_prob_convention=config.log_prob_convention)
+
+
 def _start(run: RunDirectory, step: int) -> Policy | None:
     """The policy that --init gave; none where training began at the log's own."""
     began = run.record().get("warm_start")
@@ -111,7 +119,8 @@ def _is_own(run: RunDirectory, log: Trajectories, *, named: bool) -> bool:
     Raises:
         RunError: it should be, and has changed.
     """
-    recorded = run.record().get("dataset", {}).get("fingerprint")
+    dataset = run.record().get("dataset")
+    recorded = dataset.get("fingerprint") if isinstance(dataset, dict) else None
     if recorded != log.fingerprint and not named:
         raise RunError(
             f"{run.path} was trained on another log: fingerprint {recorded}, that of {log.name} is {log.fingerprint}.",

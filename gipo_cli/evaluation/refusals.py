@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gipo_cli.diagnostics.ess import ess_fraction
-from gipo_cli.diagnostics.horizon import ENOUGH, Degeneracy, degeneracy
+from gipo_cli.diagnostics.horizon import Degeneracy, degeneracy
 from gipo_cli.diagnostics.pareto_k import good_below, pareto_k
 from gipo_cli.evaluation.estimators import Evidence
 
@@ -92,4 +92,4 @@ def _pareto_k(log_weight: np.ndarray) -> float | None:
 
 
 def _beyond(reach: int, needed: int) -> str:
-    return f"products of ratios leave {ENOUGH:.0%} of the episodes up to step {reach}, and {needed} are needed"
+    return f"products of ratios leave enough episodes up to step {reach} only, and step {needed:,} is needed"

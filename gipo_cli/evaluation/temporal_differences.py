@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+SMALLEST = 1e-30  # of that mean: where every ratio is 0 there is nothing to solve, and all is 0
 RIDGE = 1e-6  # of the mean square of a feature: keeps features that no row has from being divided by 0
 
 
@@ -61,7 +62,7 @@ def solve(system: Sums, start: Tensor, discount: float) -> tuple[Tensor, Tensor]
         start: phi of every start of an episode, summed, [K, D] float64.
         discount: gamma; 1 is possible where every episode terminates.
     """
-    size = system.now.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+    size = system.now.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None].clamp_min(SMALLEST)
     ridge = RIDGE * size * torch.eye(system.now.shape[-1], dtype=torch.float64, device=system.now.device)
     matrix = system.now - discount * system.after + ridge
     return torch.linalg.solve(matrix, system.reward), torch.linalg.solve(matrix.transpose(1, 2), start)

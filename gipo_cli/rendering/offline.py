@@ -7,6 +7,7 @@ from gipo_cli.rendering import terminal
 
 STYLES = {"better": "bold green", "not better": "bold red", "cannot be known": "bold yellow"}
 HEADS = ["", "value", "interval", "gain", "interval of the gain"]
+ESTIMATED = "The log-probs are estimated: every ratio is off by the clone's own error."
 WIDTH = 98  # columns of text
 
 
@@ -18,7 +19,7 @@ def print_offline(document: dict[str, Any]) -> None:
         for line in textwrap.wrap(text, WIDTH, subsequent_indent="  "):
             terminal.line(line)
     if document["log_probs"] == "estimated":
-        terminal.line("The log-probs are estimated: every ratio is off by the clone's own error.")
+        terminal.line(ESTIMATED)
     terminal.line("")
     _verdict("Verdict: ", found, found["level"])
     if found["over_start"]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from gipo_cli.rendering import plots, terminal
 from gipo_cli.rendering.comparison import comparison_table
+from gipo_cli.rendering.offline import ESTIMATED, offline_rows, refusals, which_episodes
 from gipo_cli.rendering.offline import HEADS as OFFLINE_HEADS
-from gipo_cli.rendering.offline import offline_rows, refusals, which_episodes
 from gipo_cli.rendering.summary import summary_rows
 from gipo_cli.reports.blocks import Block, Code, Findings, Heading, Paragraph, Picture, Table
 from gipo_cli.reports.document import RunReport, is_finished
@@ -132,6 +132,11 @@ def _by_the_log(found: dict[str, Any]) -> Iterator[Block]:
     yield Heading("Is it better, by the log alone?", 3)
     yield Paragraph(f"{found['verdict'].capitalize()} at {found['level']:.0%}: {found['reason']}.", strong=True)
     yield Paragraph(which_episodes(found["dataset"], found) + f"; the checkpoint of step {found['step']:,}.")
+    if found["log_probs"] == "estimated":
+        yield Paragraph(ESTIMATED)
+    start = found["over_start"]
+    if start:
+        yield Paragraph(f"Over the start of --init: {start['verdict']} at {found['level']:.0%}: {start['reason']}.")
     yield Table(OFFLINE_HEADS, offline_rows(found))
     yield from (Paragraph(text.capitalize()) for text in refusals(found))
 

@@ -55,7 +55,9 @@ def report_of(place: RunDirectory, gates: Sequence[Gate] = ()) -> RunReport:
         "inspection": inspected.document if inspected else None,
         "inspection_missing": missing or None,
         "evaluation": without_episodes(evaluation) if evaluation else None,
-        "offline": {**by_the_log["offline"], **{k: by_the_log[k] for k in ("step", "dataset")}} if by_the_log else None,
+        "offline": {**by_the_log["offline"], **{k: by_the_log[k] for k in ("step", "dataset", "log_probs")}}
+        if by_the_log
+        else None,
     }
     # Metrics are for drawing: a gate on held_out.kl means the run's, and not a report's.
     judged = {key: value for key, value in document.items() if key not in ("metrics", "gates")}

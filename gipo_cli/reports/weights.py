@@ -44,7 +44,10 @@ def inspect_run(place: RunDirectory) -> Inspected:
     name, settings = _objective_of(place)
     everyone, home = _weigh(_read(place), name, settings)
     weights = _at_home(everyone, home)
-    document = {"run": str(place.path), **inspect(weights, _bound(name, settings), _origin(place), everyone)}
+    document = {
+        "run": str(place.path),
+        **inspect(weights, _bound(name, settings), _origin(place), everyone, _stale_rows(place)),
+    }
     return Inspected(weights, name, settings, document)
 
 
@@ -53,6 +56,11 @@ def _origin(place: RunDirectory) -> str:
     dataset = place.record().get("dataset", {})
     origin = dataset.get("log_probs") if isinstance(dataset, dict) else None
     return origin if isinstance(origin, str) else "recorded"
+
+
+def _stale_rows(place: RunDirectory) -> bool:
+    """Whether the run trained on the rows of all versions."""
+    return place.read_config().get("stale_rows") is True
 
 
 def _objective_of(place: RunDirectory) -> tuple[str, dict[str, float]]:

@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from gipo_cli.cli import main
+from gipo_cli.config import TrainConfig
+from gipo_cli.data.options import LogOptions
 from gipo_cli.evaluation import offline_run
 
 OF_ROLLOUTS = "is of rollouts, and --offline makes none.\n      Leave one of the two out."
@@ -146,6 +148,12 @@ def test_a_log_that_has_changed_since_is_refused(gipo, quick_run):
     assert not (quick_run / "offline.json").exists()
 
 
+def test_another_log_is_read_as_it_is_and_not_mended_as_the_runs_was():
+    config = TrainConfig("mine", behaviour="policy.zip", repair=("base2",), estimate_behaviour=False, log_prob_key="lp")
+    assert offline_run._options(config, "mine") == config.log_options()
+    assert offline_run._options(config, "other") == LogOptions(log_prob_key="lp")
+
+
 def test_a_log_of_another_kind_is_refused(gipo, quick_run):
     outcome = gipo("evaluate", quick_run, "--offline", "--dataset", "hopper-medium", "--quiet")
     assert outcome.exit_code == 3
@@ -176,6 +184,15 @@ def test_a_report_shows_it(gipo, quick_run, other_log):
     outcome = gipo("report", quick_run, "--format", "json", "--fail-if", "offline.episodes > 1")
     assert outcome.exit_code == 4
     assert json.loads(outcome.stdout)["runs"][0]["offline"]["verdict"] == found["verdict"]
+    kept = json.loads((quick_run / "offline.json").read_text())
+    start = {"verdict": "not better", "reason": "of a test", "gain": kept["offline"]["gain"]}
+    changed = {**kept, "log_probs": "estimated", "offline": {**kept["offline"], "over_start": start}}
+    (quick_run / "offline.json").write_text(json.dumps(changed))
+    text = gipo("report", quick_run).stdout
+    assert "Over the start of --init: not better at 95%: of a test." in text
+    assert "The log-probs are estimated" in text
+    (quick_run / "offline.json").write_text('{"a": 1}')
+    assert gipo("report", quick_run).exit_code == 3
     (quick_run / "offline.json").write_text("[1]")
     outcome = gipo("report", quick_run)
     assert outcome.exit_code == 3

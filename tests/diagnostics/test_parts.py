@@ -77,6 +77,8 @@ def test_old_data_is_a_note_where_there_is_any():
     (found,) = old_finding({"transition_share": 0.5, "weight_share": 0.031, "gradient_share": 0.02})
     assert (found.level, found.value) == ("note", 0.031)
     assert found.meaning == "the older half of the versions has 50% of the steps and 3% of the weight."
+    (found,) = old_finding({"transition_share": 0.5, "weight_share": 0.031, "gradient_share": 0.02}, trained_on=False)
+    assert found.meaning.endswith("but training saw one version's steps alone (stale_rows=true takes all).")
     (found,) = old_finding({"transition_share": 0.5, "weight_share": None, "gradient_share": None})
     assert found.value is None
 

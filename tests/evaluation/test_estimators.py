@@ -102,6 +102,14 @@ def test_log_ratios_of_ten_thousand_are_no_nan(name, size):
     assert np.isfinite(found) or (name in ("is", "pdis", "dr", "truncated") and size > 0)
 
 
+def test_a_horizon_beyond_any_log_and_a_blend_that_no_resample_gave_weight():
+    evidence, chances = evidence_of_everything(chain(), POLICY, BEHAVIOUR)
+    whole = expectation("truncated", evidence, chances, horizon=3)
+    assert expectation("truncated", evidence, chances, horizon=1e20) == pytest.approx(whole)
+    one = replace(evidence, log_ratio=np.where(evidence.episode == 0, 0.0, -1e4))
+    assert np.isnan(expectation("magic", one, chances)) or np.isfinite(expectation("magic", one, chances))
+
+
 def test_the_blend_with_the_least_error():
     # Uncorrelated: shares as the inverse of the variances; one that is correlated and larger gets nothing.
     assert least_error(np.diag([1.0, 2.0, 4.0])) == pytest.approx(np.array([4, 2, 1]) / 7, abs=1e-7)

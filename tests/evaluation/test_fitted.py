@@ -114,6 +114,12 @@ def test_what_networks_learn_of_the_corridor_is_its_value(log):
     assert earned == pytest.approx(mean, abs=0.1)
 
 
+def test_where_every_ratio_is_0_all_is_0():
+    nothing = torch.zeros(1, 5, 3)
+    theta, alpha = solve(sums(nothing, nothing, nothing, torch.zeros(5)), torch.zeros(1, 3).double(), DISCOUNT)
+    assert not theta.any() and not alpha.any()
+
+
 def test_crossed_folds_teach_and_ask_every_episode_once(log):
     samples = to_samples(log, 0.1, 0, torch.device("cpu"))
     (first, second), (other, rest) = crossed_folds(samples)
@@ -146,7 +152,7 @@ def test_a_few_choices_are_all_counted_and_real_numbers_drawn():
     logged = inputs.logged(torch.arange(3))
     assert logged[:, -2:].detach().numpy() == pytest.approx(expected.detach().numpy(), abs=1e-5)
     given = real.action.clamp(-1, 1)
-    standardised = (given[:3] - given.mean(0)) / given.std(0)
+    standardised = (given[:3] - given.mean(0)) / given.std(0, correction=0)
     assert logged[:, STATES:-2].numpy() == pytest.approx(standardised.numpy(), abs=1e-4)
 
 
@@ -158,6 +164,11 @@ def test_every_choice_has_a_mark_and_many_a_number():
     policy = Policy(PolicySpec("multi_categorical", STATES, 5, (4,), choices=(3, 2)))
     inputs = of_actions(several, ActionSpace((2,), nvec=(3, 2)), policy, torch.Generator().manual_seed(0))
     assert inputs.logged(torch.arange(3))[:, STATES:].tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 1], [0, 0, 1, 1, 0]]
+    lone = samples.__class__(**{**vars(samples), "action": picked[:, :1]})  # one dimension, and still a dimension
+    policy = Policy(PolicySpec("multi_categorical", STATES, 3, (4,), choices=(3,)))
+    inputs = of_actions(lone, ActionSpace((1,), nvec=(3,)), policy, torch.Generator().manual_seed(0))
+    assert inputs.logged(torch.arange(3))[:, STATES:].tolist() == np.eye(3).tolist()
+    assert inputs.expected(torch.arange(3))[0].shape == (3, DRAWS, STATES + 3)
     policy = Policy(PolicySpec("multi_categorical", STATES, 512, (4,), choices=(256, 256)))
     inputs = of_actions(several, ActionSpace((2,), nvec=(256, 256)), policy, torch.Generator().manual_seed(0))
     assert inputs.logged(torch.tensor([2]))[0, STATES:].numpy() == pytest.approx([2 * 2 / 255 - 1, -1])

@@ -38,6 +38,11 @@ def test_an_interval_of_a_mean_by_hand_and_with_an_error_from_elsewhere():
     assert found["upper"] - 2 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
     wider = of_mean(np.array([1.0, 2.0, 3.0]), 0.95, other_error=1.0)
     assert wider["upper"] - 2 == pytest.approx(4.302653 * np.sqrt(1 / 3 + 1), rel=1e-6)
+    assert of_mean(np.array([1e200, 2.0, 3.0]), 0.95) == {
+        "mean": pytest.approx(1e200 / 3),
+        "lower": None,
+        "upper": None,
+    }
     assert of_mean(np.array([1.0, np.inf]), 0.95) == {"mean": None, "lower": None, "upper": None}
 
 

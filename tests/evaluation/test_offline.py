@@ -53,6 +53,17 @@ def test_held_out_episodes_alone_answer_for_the_log_that_trained(log):
     assert found["verdict"] == "better"
 
 
+def test_an_episode_in_which_the_version_changes_is_of_none(log):
+    samples = to_samples(log, 0.3, 0, torch.device("cpu"))
+    home = torch.ones_like(samples.home)
+    home[torch.tensor(log.episode_starts[3])] = False  # the first step of one episode is another policy's
+    mixed = replace(samples, home=home)
+    ((learned, answering),) = own_folds(mixed)
+    found = torch.cat([learned, answering])
+    assert set(samples.episode[found].tolist()) == set(range(log.episodes)) - {3}
+    assert len(found) == len(samples.reward) - log.episode_lengths[3]
+
+
 def test_a_higher_level_is_a_wider_interval(log):
     narrow, wide = (asked(log, 0.75, level=level)["gain"] for level in (0.8, 0.99))
     assert narrow["mean"] == wide["mean"]
@@ -89,15 +100,15 @@ def test_too_few_episodes_are_refused():
     log = corridor_log(2)
     samples = to_samples(log, 0.3, 0, torch.device("cpu"))
     nobody = [(samples.held_in_rows, samples.held_in_rows[:0])]
-    with pytest.raises(DataError, match="too few episodes to learn on some and to estimate on others"):
+    with pytest.raises(DataError, match="too few whole episodes of one policy to learn on some"):
         judge(Question(coin(0.7), samples, log.action_space, nobody, DISCOUNT), silent, updates=2)
 
 
 @pytest.mark.parametrize(
     ("carried", "rests_on", "reason"),
     [
-        ({}, "whole products", "products of ratios leave 10% of the episodes up to step 5, and 1000 are needed"),
-        ({}, "products", "products of ratios leave 10% of the episodes up to step 5, and 400 are needed"),
+        ({}, "whole products", "products of ratios leave enough episodes up to step 5 only, and step 1,000 is needed"),
+        ({}, "products", "products of ratios leave enough episodes up to step 5 only, and step 400 is needed"),
         ({"reach": 400}, "products", ""),
         ({"reach": 1000}, "whole products", ""),
         ({}, "marginal weights", ""),

@@ -36,6 +36,8 @@ def estimate(evidence: Evidence) -> Statistic:
     drawn = np.random.default_rng(0).multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES)
     found = blended(drawn.astype(np.float64))
     found = found[np.isfinite(found).all(-1)]
+    if len(found) < 2:
+        return Statistic(lambda counts: np.full(len(counts), np.nan))
     low, high = np.quantile(found[:, -1], MIDDLE)
     value = blended(np.ones((1, episodes)))[0]
     bias = np.maximum(low - value, 0) + np.maximum(value - high, 0)

@@ -25,7 +25,7 @@ def estimate(evidence: Evidence, *, horizon: Steps = 0) -> Statistic:
     Settings:
         horizon: h; 0 takes the reach of the products, up to which a tenth of the episodes counts.
     """
-    reach = int(horizon) or max(1, degeneracy(evidence.log_ratio, evidence.episode).reach)
+    reach = int(min(horizon, len(evidence.reward))) or max(1, degeneracy(evidence.log_ratio, evidence.episode).reach)
     total = evidence.log_product
     earlier = np.arange(len(total)) - reach
     dropped = np.where(evidence.step >= reach, total[np.maximum(earlier, 0)], 0.0)
