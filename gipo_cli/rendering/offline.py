@@ -28,13 +28,18 @@ def print_offline(document: dict[str, Any]) -> None:
 
 def _verdict(label: str, found: dict[str, Any], level: float) -> None:
     """A word, and why; what does not fit beside it goes below."""
-    word, gain = found["verdict"], found["gain"]
-    known = "" if gain["lower"] is None else f", {_number(gain['mean'], '+')}, {_interval(gain, '+')}"
-    text = f"{word} at {level:.0%}{known}: {found['reason']}."
-    first, *rest = textwrap.wrap(text, WIDTH - len(label))
+    word = found["verdict"]
+    first, *rest = textwrap.wrap(verdict_text(found, level), WIDTH - len(label))
     terminal.line(label, (word, STYLES[word]), first.removeprefix(word))
     for line in rest:
         terminal.line(" " * len(label) + line)
+
+
+def verdict_text(found: dict[str, Any], level: float) -> str:
+    """The word, at which level, the gain with its interval where it is known, and why."""
+    gain = found["gain"]
+    known = "" if gain["lower"] is None else f", {_number(gain['mean'], '+')}, {_interval(gain, '+')}"
+    return f"{found['verdict']} at {level:.0%}{known}: {found['reason']}."
 
 
 def which_episodes(dataset: dict[str, Any], found: dict[str, Any]) -> str:

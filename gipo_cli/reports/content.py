@@ -6,7 +6,7 @@ from typing import Any
 
 from gipo_cli.rendering import plots, terminal
 from gipo_cli.rendering.comparison import comparison_table
-from gipo_cli.rendering.offline import ESTIMATED, offline_rows, refusals, which_episodes
+from gipo_cli.rendering.offline import ESTIMATED, offline_rows, refusals, verdict_text, which_episodes
 from gipo_cli.rendering.offline import HEADS as OFFLINE_HEADS
 from gipo_cli.rendering.summary import summary_rows
 from gipo_cli.reports.blocks import Block, Code, Findings, Heading, Paragraph, Picture, Table
@@ -130,13 +130,14 @@ def _of(split: dict[str, Any], path: tuple[str, ...], form: str) -> str:
 
 def _by_the_log(found: dict[str, Any]) -> Iterator[Block]:
     yield Heading("Is it better, by the log alone?", 3)
-    yield Paragraph(f"{found['verdict'].capitalize()} at {found['level']:.0%}: {found['reason']}.", strong=True)
+    said = verdict_text(found, found["level"])
+    yield Paragraph(said[0].upper() + said[1:], strong=True)
     yield Paragraph(which_episodes(found["dataset"], found) + f"; the checkpoint of step {found['step']:,}.")
     if found["log_probs"] == "estimated":
         yield Paragraph(ESTIMATED)
     start = found["over_start"]
     if start:
-        yield Paragraph(f"Over the start of --init: {start['verdict']} at {found['level']:.0%}: {start['reason']}.")
+        yield Paragraph(f"Over the start of --init: {verdict_text(start, found['level'])}")
     yield Table(OFFLINE_HEADS, offline_rows(found))
     yield from (Paragraph(text.capitalize()) for text in refusals(found))
 
