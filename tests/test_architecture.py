@@ -47,7 +47,7 @@ def test_each_file_keeps_to_its_place(path):
     if place.startswith("diagnostics/"):
         assert outside <= {"numpy", "gipo_cli"} | ({"arviz_stats"} if path.stem == "pareto_k" else set())
         assert all(name == "gipo_cli.diagnostics" or name.startswith("gipo_cli.diagnostics.") for name in ours)
-    for folder in ("commands", "data/readers", "data/writers"):
+    for folder in ("commands", "data/readers", "data/writers", "evaluation/estimators"):
         if place.startswith(f"{folder}/"):
             assert not any(name.startswith("gipo_cli." + folder.replace("/", ".") + ".") for name in ours)
 

@@ -175,6 +175,12 @@ def study(place: Path, name: str, updates: int) -> list[dict[str, Any]]:
     return [{"environment": name, **pair} for pair in pairs]
 
 
+def truths(place: Path, name: str) -> list[str]:
+    """A line of Markdown for each policy: what its rollouts earn, and the behaviour policy's."""
+    found = {p.stem.removeprefix("truth-"): json.loads(p.read_text()) for p in (place / name).glob("truth-*.json")}
+    return [f"| {name}, {p} | {t['mean']:.1f} ± {t['standard_error']:.1f} |" for p, t in sorted(found.items())]
+
+
 def rows(pairs: list[dict[str, Any]]) -> list[str]:
     """A line of Markdown for each estimator, and for what the two judges say together."""
     by_name = {name: [pair["estimators"][name]["gain"] for pair in pairs] for name in ESTIMATORS.places}
@@ -233,6 +239,8 @@ def main() -> None:
         print("\n".join(rows(some)) + "\n")
     print("## Verdicts\n\n| said | pairs | of them truly better | truly not better |\n| --- | --- | --- | --- |")
     print("\n".join(verdicts(pairs)))
+    print("\n## What the policies earn in rollouts\n\n| policy | discounted return, standard error |\n| --- | --- |")
+    print("\n".join(line for name in SETTINGS for line in truths(given.place, name)))
 
 
 if __name__ == "__main__":

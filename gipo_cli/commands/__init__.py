@@ -121,6 +121,7 @@ def evaluate_and_keep(
 
     from gipo_cli.evaluation.run_evaluation import evaluate_run
     from gipo_cli.rendering import terminal
+    from gipo_cli.runs import EVALUATION
 
     def watch(total: int) -> Any:
         return nullcontext(lambda n=1: None) if quiet else terminal.progress(f"episodes, {run.path.name}", total)
@@ -129,7 +130,7 @@ def evaluate_and_keep(
         terminal.note(f"warning: {text}")
 
     document = evaluate_run(run, environment, episodes, seed=seed, step=step, watch=watch, warn=warn)
-    keep(run, document, "evaluation.json")
+    keep(run, document, EVALUATION)
     return document
 
 

@@ -92,12 +92,13 @@ def _refuse_other_flags(offline: bool, rollouts: dict[str, Any], log: dict[str, 
 def _by_the_log(place: Any, given: dict[str, Any], quiet: bool) -> dict[str, Any]:
     from gipo_cli.evaluation.offline_run import Asked, evaluate_offline
     from gipo_cli.rendering import terminal
+    from gipo_cli.runs import OFFLINE
 
     def warn(text: str) -> None:
         terminal.note(f"warning: {text}")
 
     document = evaluate_offline(place, Asked(**given), None if quiet else terminal.progress, warn)
-    keep(place, document, "offline.json")
+    keep(place, document, OFFLINE)
     return document
 
 

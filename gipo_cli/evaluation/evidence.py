@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gipo_cli.advantages.networks import standardised
 from gipo_cli.data.trajectories import ActionSpace
+from gipo_cli.diagnostics.episodes import starts_and_lengths
 from gipo_cli.evaluation.estimators import Evidence
 from gipo_cli.evaluation.fitted import SLICE, Fitted, Problem, fit, of_behaviour, traced
 from gipo_cli.evaluation.inputs import of_actions, of_states
@@ -65,7 +67,8 @@ def gather(
     ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO).exp()  # beyond, no estimate is left to be spoiled
     fading, capped = discount * TRACE * _inside(samples), ratio.clamp(max=1.0)
     along, before = fading * capped, fading * torch.cat([capped[:1], capped[:-1]])
-    states, actions = of_states(samples), of_actions(samples, space, policy, generator(seed, DRAWS))
+    features = standardised(samples)
+    states, actions = of_states(features), of_actions(samples, features, space, policy, generator(seed, DRAWS))
     found, by_member = [], []
     with progress("values of the policy", 2 * updates * len(folds)) as advance:
         for learned, estimated in folds:
@@ -79,8 +82,7 @@ def gather(
             weight = traced(torch.from_numpy(columns.pop("alpha"))[None, :, None], before[estimated].double())[0, :, 0]
             columns["marginal_weight"] = _array(weight * ratio[estimated])
             found.append({"log_ratio": _array(log_ratio[estimated]), **columns})
-            first = columns["episode"] != np.concatenate([[-1], columns["episode"][:-1]])
-            starts = estimated[torch.from_numpy(first).to(estimated.device)]
+            starts = estimated[torch.from_numpy(starts_and_lengths(columns["episode"])[0]).to(estimated.device)]
             by_member.append(sum(_array(quality.value(rows)).sum(-1) for rows in starts.split(SLICE)))
     merged = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     evidence = Evidence(discount=discount, **merged)
@@ -107,8 +109,8 @@ def _columns(
 
 def _inside(samples: Samples) -> Tensor:
     """1 where the row before is of the same episode, [N]."""
-    first = torch.ones_like(samples.episode[:1], dtype=torch.bool)
-    return (~torch.cat([first, samples.episode[1:] != samples.episode[:-1]])).float()
+    ends = samples.episode_end
+    return (~torch.cat([torch.ones_like(ends[:1]), ends[:-1]])).float()
 
 
 def _array(column: Tensor) -> np.ndarray:

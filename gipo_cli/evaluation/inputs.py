@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gipo_cli.advantages.networks import standardised
+from gipo_cli.advantages.networks import Features
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.policies.policy import Policy
 from gipo_cli.training.samples import Samples
@@ -83,22 +83,24 @@ class Encoder:
         return torch.tanh(drawn) if self.squashes else drawn.clamp(self.low, self.high)
 
 
-def of_states(samples: Samples) -> Inputs:
+def of_states(features: Features) -> Inputs:
     """Inputs of the state alone."""
-    features = standardised(samples)
     return Inputs(features.table, features.following)
 
 
-def of_actions(samples: Samples, space: ActionSpace, policy: Policy, generator: torch.Generator) -> Inputs:
+def of_actions(
+    samples: Samples, features: Features, space: ActionSpace, policy: Policy, generator: torch.Generator
+) -> Inputs:
     """Inputs of state and action; the policy's own actions are drawn here, once.
 
     Args:
         samples: the log.
+        features: of its observations.
         space: of its actions.
         policy: that is evaluated.
         generator: of its noise.
     """
-    features, encoder = standardised(samples), _encoder(samples, space, policy)
+    encoder = _encoder(samples, space, policy)
     last_rows = samples.episode_end.nonzero()[:, 0]
     observation = torch.cat([samples.observation, samples.next_observation[last_rows]])
     pairs = [_actions_of(policy, chunk, generator) for chunk in observation.split(65536)]

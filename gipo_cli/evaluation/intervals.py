@@ -90,7 +90,9 @@ def of_mean(values: np.ndarray, level: float, other_error: float = 0.0) -> dict[
     return {"mean": mean, "lower": mean - half, "upper": mean + half}
 
 
-def of_counts(statistic: Callable[[np.ndarray], np.ndarray], episodes: int, level: float) -> dict[str, float | None]:
+def of_counts(
+    statistic: Callable[[np.ndarray], np.ndarray], episodes: int, level: float, other_error: float = 0.0
+) -> dict[str, float | None]:
     """A function of how often each episode is counted, with its two-sided BCa bootstrap interval over episodes.
 
     For self-normalised estimates, which are ratios of sums and no means: a t interval does not know their bias, BCa
@@ -103,6 +105,7 @@ def of_counts(statistic: Callable[[np.ndarray], np.ndarray], episodes: int, leve
         statistic: counts [B, E] -> values [B].
         episodes: E.
         level: as of `of_mean`.
+        other_error: standard error from elsewhere, which widens either side: sqrt(side^2 + (z other_error)^2).
     """
     mean = float(statistic(np.ones((1, episodes)))[0])
 
@@ -123,4 +126,6 @@ def of_counts(statistic: Callable[[np.ndarray], np.ndarray], episodes: int, leve
         ).confidence_interval  # fmt: skip
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
         return unknown
-    return {"mean": mean, "lower": float(found.low), "upper": float(found.high)}
+    other = float(stats.norm.ppf((1 + level) / 2)) * other_error
+    below, above = (math.copysign(math.hypot(side, other), side) for side in (mean - found.low, found.high - mean))
+    return {"mean": mean, "lower": mean - below, "upper": mean + above}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.errors import DataError, SettingError, unknown_name
-from gipo_cli.evaluation.estimators import Statistic
+from gipo_cli.evaluation.estimators import Estimator, Statistic
 from gipo_cli.evaluation.evidence import Fold, Gathered, Progress, gather
 from gipo_cli.evaluation.intervals import of_counts, of_mean
 from gipo_cli.evaluation.refusals import Support, support, worth
@@ -105,7 +104,7 @@ def judge(question: Question, progress: Progress, **sizes: int) -> dict[str, Any
         )
         over_start = compare_with_start(found, began, level)
     estimates = {
-        name: _estimate(partial(ESTIMATORS.load(name), **question.settings.get(name, {})), found, carried, level)
+        name: _estimate(ESTIMATORS.load(name), question.settings.get(name, {}), found, carried, level)
         for name in ESTIMATORS.places
     }
     behaviour = of_mean(found.evidence.behaviour_returns, level)
@@ -153,7 +152,8 @@ def compare_with_start(found: Gathered, began: Gathered, level: float) -> dict[s
 def together(estimates: dict[str, dict[str, Any]], which: str) -> Interval:
     """What the judges say of the value or the gain: their mean, and an interval that holds both of theirs.
 
-    Each of the two misses the truth in its own way, and more often than its level says; both at once, seldom.
+    Each of the two misses the truth in its own way, and more often than its level says; both at once less often, and
+    where the log is short often still (examples/studies/offline-evaluation.md).
     """
     found = [estimates[name][which] for name in JUDGES]
     if any(each["lower"] is None for each in found):
@@ -180,23 +180,24 @@ def decide(estimates: dict[str, dict[str, Any]], gain: Interval, carried: Suppor
     return word, f"the intervals of {' and '.join(JUDGES)} are {where} 0" + (f"; but {heavy}" if heavy else "")
 
 
-def _estimate(estimator: "partial[Statistic]", found: Gathered, carried: Support, level: float) -> dict[str, Any]:
+def _estimate(
+    estimator: Estimator, settings: Mapping[str, float], found: Gathered, carried: Support, level: float
+) -> dict[str, Any]:
     """Value and gain over the behaviour policy with their intervals, or why there are none."""
-    rests_on = vars(estimator.func)["rests_on"]
+    rests_on = vars(estimator)["rests_on"]
     nothing: Interval = {"mean": None, "lower": None, "upper": None}
     refused = carried.refuses(rests_on)
     if refused:
         return {"value": nothing, "gain": nothing, "interval": None, "refused": refused}
-    statistic, evidence = estimator(found.evidence), found.evidence
-    returns = evidence.behaviour_returns
+    statistic, returns = estimator(found.evidence, **settings), found.evidence.behaviour_returns
+    other = _spread(found.members) if rests_on in ("values", "marginal weights") else 0.0
     if statistic.per_episode is not None:
-        other = _spread(found.members) if rests_on in ("values", "marginal weights") else 0.0
         value = of_mean(statistic.per_episode, level, other)
         gain = of_mean(statistic.per_episode - returns, level, other)
         kind = "Student's t over episodes"
     else:
-        value = of_counts(statistic.of_counts, len(returns), level)
-        gain = of_counts(over(statistic, returns), len(returns), level)
+        value = of_counts(statistic.of_counts, len(returns), level, other)
+        gain = of_counts(over(statistic, returns), len(returns), level, other)
         kind = "BCa bootstrap of episodes"
     if value["mean"] is None or (statistic.per_episode is not None and value["lower"] is None):
         return {"value": nothing, "gain": nothing, "interval": None, "refused": BEYOND}

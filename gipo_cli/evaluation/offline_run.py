@@ -79,14 +79,14 @@ def evaluate_offline(
         policy, opened.log, samples, "the policy", "Name a log of a policy of the same kind: --dataset LOG"
     )
     question = Question(
-        policy,
-        samples,
-        opened.log.action_space,
-        own_folds(samples) if own else crossed_folds(samples),
-        config.discount if asked.discount is None else asked.discount,
-        asked.level,
-        settings,
-        _start(run, step),
+        policy=policy,
+        samples=samples,
+        space=opened.log.action_space,
+        folds=own_folds(samples) if own else crossed_folds(samples),
+        discount=config.discount if asked.discount is None else asked.discount,
+        level=asked.level,
+        settings=settings,
+        start=_start(run, step),
     )
     found = judge(question, progress or _unseen, updates=UPDATES, seed=asked.seed)
     return {

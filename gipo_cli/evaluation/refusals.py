@@ -70,11 +70,9 @@ def support(evidence: Evidence) -> Support:
 def worth(k: float | None, samples: int) -> str:
     """A word on a tail that is heavy and not refused; empty where there is nothing to say."""
     good = good_below(samples)
-    return (
-        ""
-        if k is None or k < good
-        else f"the tail of the marginal weights is heavy: Pareto k {k:.2f}, above {good:.2f}"
-    )
+    if k is None or k < good:
+        return ""
+    return f"the tail of the marginal weights is heavy: Pareto k {k:.2f}, above {good:.2f}"
 
 
 def _needed(evidence: Evidence) -> int:

@@ -20,15 +20,25 @@ from gipo_cli.training.state import Training, is_checkpoint
 
 
 @torch.no_grad()
-def held_out_figures(now: Training, samples: Samples) -> dict[str, float | None]:
+def judged_log_ratio(policy: Policy, samples: Samples) -> Tensor:
+    """Log ratio of a policy on the held-out rows that judge it, [H]."""
+    return torch.cat([samples.log_ratio(policy, chunk) for chunk in samples.judged_rows.split(65536)])
+
+
+@torch.no_grad()
+def held_out_figures(now: Training, samples: Samples, log_ratio: Tensor) -> dict[str, float | None]:
     """Effective sample size, KL and surrogate on the episodes that never train anything.
 
     ess_fraction is Kish's (sum w)^2 / (n sum w^2) of the raw ratios; kl is E[log beta - log pi] in nats; surrogate is
     the self-normalised mean of ratio * advantage less the mean advantage, in standard deviations of the advantage;
     surrogate_lower bounds it from below at 95 %, none where too few episodes are held out.
+
+    Args:
+        now: the advantages.
+        samples: the log.
+        log_ratio: of the policy, as `judged_log_ratio`.
     """
-    rows = samples.judged_rows
-    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in rows.split(65536)]).double()
+    rows, log_ratio = samples.judged_rows, log_ratio.double()
     advantage = now.advantage[rows].double()
     weight = (log_ratio - log_ratio.max()).exp()  # a constant factor changes none of the three
     return {
@@ -43,22 +53,20 @@ def held_out_figures(now: Training, samples: Samples) -> dict[str, float | None]
 
 @torch.no_grad()
 def held_out_weights(
-    now: Training, samples: Samples, objective: Callable[..., Tensor], settings: dict[str, float]
+    now: Training, samples: Samples, log_ratio: Tensor, objective: Callable[..., Tensor], settings: dict[str, float]
 ) -> dict[str, float | None]:
     """What `gipo inspect-weights` says of the held-out steps, as far as it is one number; None where it is not known.
 
     Args:
         now: the policy and the advantages.
         samples: the log.
+        log_ratio: of the policy, as `judged_log_ratio`.
         objective: whose weights are meant.
         settings: of the objective.
     """
-    rows = samples.judged_rows
-    chunks = rows.split(65536)
-    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in chunks])
-    parts = log_ratio[:, None]
+    rows, parts = samples.judged_rows, log_ratio[:, None]
     if samples.behaviour_log_prob_parts is not None:
-        parts = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in chunks])
+        parts = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in rows.split(65536)])
     weight = mean_effective_weight(objective, parts.double(), now.advantage[rows].double(), **settings)
     columns = (log_ratio, now.advantage[rows], samples.episode[rows], samples.held_out[rows], weight)
     x, advantage, episode, held_out, trust = (column.cpu().numpy() for column in columns)
@@ -121,6 +129,6 @@ def judge(config: TrainConfig, now: Training, samples: Samples, run: RunDirector
 
 def _certificate(policy: Policy, now: Training, samples: Samples, level: float) -> Certificate:
     rows = samples.judged_rows
-    log_ratio = torch.cat([samples.log_ratio(policy, chunk) for chunk in rows.split(65536)])
+    log_ratio = judged_log_ratio(policy, samples)
     explained_lower = now.facts["critic"]["explained_lower"]
     return certify(log_ratio, now.advantage[rows], samples.episode[rows], explained_lower, level)

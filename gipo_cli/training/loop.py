@@ -18,7 +18,7 @@ from gipo_cli.policies.policy import Policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.dimensions import by_dimension
-from gipo_cli.training.judgement import has_stalled, held_out_figures, held_out_weights, judge
+from gipo_cli.training.judgement import has_stalled, held_out_figures, held_out_weights, judge, judged_log_ratio
 from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
 from gipo_cli.training.reuse import begin_from
@@ -229,6 +229,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, ste
 def report(config: TrainConfig, now: Training, batch: Batch, sums: Tensor) -> dict[str, Any]:
     """One line of metrics; no times in it, so that a resumed run writes the same bytes."""
     samples = batch.samples
+    log_ratio = judged_log_ratio(now.policy, samples)
     since = (now.step - 1) % config.report_every + 1
     loss, kl = (sums / since).tolist()
     metrics = {
@@ -237,8 +238,8 @@ def report(config: TrainConfig, now: Training, batch: Batch, sums: Tensor) -> di
         "kl": kl,
         "anchor": now.anchor.coefficient.item(),
         **({"sigma": now.width.state.exp().item()} if now.width.target else {}),
-        "held_out": held_out_figures(now, samples),
-        "weights": held_out_weights(now, samples, batch.objective, batch.settings),
+        "held_out": held_out_figures(now, samples, log_ratio),
+        "weights": held_out_weights(now, samples, log_ratio, batch.objective, batch.settings),
     }
     judged = [figure for figure in metrics["held_out"].values() if figure is not None]
     figures = [loss, kl, *judged, *(p.detach().sum().item() for p in now.policy.parameters())]

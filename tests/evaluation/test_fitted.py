@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gipo_cli.advantages.networks import standardised as features_of
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.evaluation.evidence import gather
 from gipo_cli.evaluation.fitted import traced
@@ -34,6 +35,10 @@ def tabular(states, actions, following, rewards, terminated, ratio, starts, chan
 @pytest.fixture(scope="module")
 def log():
     return corridor_log(600)
+
+
+def inputs_of(samples, space, policy):
+    return of_actions(samples, features_of(samples), space, policy, torch.Generator().manual_seed(0))
 
 
 def columns_of(log):
@@ -132,7 +137,7 @@ def test_crossed_folds_teach_and_ask_every_episode_once(log):
 def test_a_few_choices_are_all_counted_and_real_numbers_drawn():
     log = corridor_log(4)
     samples = to_samples(log, 0.3, 0, torch.device("cpu"))
-    inputs = of_actions(samples, log.action_space, coin(TARGET), torch.Generator().manual_seed(0))
+    inputs = inputs_of(samples, log.action_space, coin(TARGET))
     read, chance = inputs.expected(torch.arange(3))
     assert read.shape == (3, 2, STATES + 2)
     assert chance.numpy() == pytest.approx(np.tile([1 - TARGET, TARGET], (3, 1)), abs=1e-6)
@@ -140,7 +145,7 @@ def test_a_few_choices_are_all_counted_and_real_numbers_drawn():
     box = ActionSpace((2,), np.full(2, -1.0), np.ones(2))
     real = samples.__class__(**{**vars(samples), "action": torch.randn(len(samples.reward), 2)})
     policy = Policy(spec)
-    inputs = of_actions(real, box, policy, torch.Generator().manual_seed(0))
+    inputs = inputs_of(real, box, policy)
     read, chance = inputs.expected(torch.arange(3))
     assert read.shape == (3, DRAWS, STATES + 4)
     noise = read[..., -2:]
@@ -162,13 +167,13 @@ def test_every_choice_has_a_mark_and_many_a_number():
     picked = torch.stack([torch.arange(len(samples.reward)) % 3, torch.arange(len(samples.reward)) % 2], -1)
     several = samples.__class__(**{**vars(samples), "action": picked})
     policy = Policy(PolicySpec("multi_categorical", STATES, 5, (4,), choices=(3, 2)))
-    inputs = of_actions(several, ActionSpace((2,), nvec=(3, 2)), policy, torch.Generator().manual_seed(0))
+    inputs = inputs_of(several, ActionSpace((2,), nvec=(3, 2)), policy)
     assert inputs.logged(torch.arange(3))[:, STATES:].tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 1], [0, 0, 1, 1, 0]]
     lone = samples.__class__(**{**vars(samples), "action": picked[:, :1]})  # one dimension, and still a dimension
     policy = Policy(PolicySpec("multi_categorical", STATES, 3, (4,), choices=(3,)))
-    inputs = of_actions(lone, ActionSpace((1,), nvec=(3,)), policy, torch.Generator().manual_seed(0))
+    inputs = inputs_of(lone, ActionSpace((1,), nvec=(3,)), policy)
     assert inputs.logged(torch.arange(3))[:, STATES:].tolist() == np.eye(3).tolist()
     assert inputs.expected(torch.arange(3))[0].shape == (3, DRAWS, STATES + 3)
     policy = Policy(PolicySpec("multi_categorical", STATES, 512, (4,), choices=(256, 256)))
-    inputs = of_actions(several, ActionSpace((2,), nvec=(256, 256)), policy, torch.Generator().manual_seed(0))
+    inputs = inputs_of(several, ActionSpace((2,), nvec=(256, 256)), policy)
     assert inputs.logged(torch.tensor([2]))[0, STATES:].numpy() == pytest.approx([2 * 2 / 255 - 1, -1])

@@ -57,6 +57,14 @@ def test_bca_by_counts_is_scipys_on_the_values_themselves():
     assert (found["lower"], found["upper"]) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
+def test_an_error_from_elsewhere_widens_both_sides_of_a_bootstrap():
+    values = np.random.default_rng(0).exponential(1, 40)
+    narrow, wide = (of_counts(lambda c: c @ values / c.sum(-1), 40, 0.95, other) for other in (0.0, 0.5))
+    for side in ("lower", "upper"):
+        expected = np.hypot(narrow[side] - narrow["mean"], 1.959964 * 0.5)
+        assert abs(wide[side] - wide["mean"]) == pytest.approx(expected, rel=1e-5)
+
+
 def test_no_interval_where_resamples_are_alike_or_drew_no_weight():
     assert of_counts(lambda counts: np.full(len(counts), 3.0), 10, 0.95) == {"mean": 3.0, "lower": None, "upper": None}
     lone = np.eye(10)[0]

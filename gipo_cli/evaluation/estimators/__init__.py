@@ -1,4 +1,4 @@
-"""What off-policy estimators are given and what they give; one file an estimator, numpy and nothing else.
+"""What off-policy estimators are given and what they give; one file an estimator, in numpy and scipy.
 
 An estimator says what the policy earns as a function of how often each episode was drawn. One function is then its
 value (each episode once), its bootstrap (drawn with replacement) and its jackknife (one left out).
@@ -71,11 +71,6 @@ class Evidence:
     def behaviour_returns(self) -> Array:
         """What the behaviour policy earned in each episode, discounted, with what would have followed a cut, [E]."""
         return self.per_episode(self._with_rest(self.behaviour_value_after))
-
-    @cached_property
-    def error(self) -> Array:
-        """What Q gets wrong over one step, r + gamma V(s') - Q(s, a), [N]."""
-        return self.reward + self.discount * self.value_after - self.quality
 
     @cached_property
     def log_product(self) -> Array:

@@ -16,6 +16,7 @@ def estimate(evidence: Evidence) -> Statistic:
 
     Source: Jiang and Li 2016, https://arxiv.org/abs/1511.03722, in the form of Thomas and Brunskill 2016
     """
+    error = evidence.reward + evidence.discount * evidence.value_after - evidence.quality
     with np.errstate(over="ignore", invalid="ignore"):
-        correction = evidence.per_episode(np.exp(evidence.log_product) * evidence.error)
+        correction = evidence.per_episode(np.exp(evidence.log_product) * error)
         return mean_of(evidence.value[evidence.starts] + correction)
