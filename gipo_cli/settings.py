@@ -63,6 +63,8 @@ def resolve(kind: str, name: str, function: Callable[..., Any], given: Mapping[s
 
 def _finite(what: str, value: str | float, has: str) -> float:
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise SettingError(f"{what} is {value!r}, which is not a number.", has) from None

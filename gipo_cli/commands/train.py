@@ -3,10 +3,8 @@
 import platform
 import sys
 import time
-import tomllib
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,40 +23,17 @@ from gipo_cli.commands import (
     split_names,
 )
 from gipo_cli.config import TrainConfig, from_values
-from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError, unknown_name
+from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError
 from gipo_cli.gates import Gate, enforce, parse_gates, pass_through, require_known
+from gipo_cli.settling import DEFAULTS, assigned, read_toml, settle, width_named
+from gipo_cli.summary import kinds, summarise
 
 if TYPE_CHECKING:
     from gipo_cli.data.trajectories import Trajectories
     from gipo_cli.logs import Opened
     from gipo_cli.runs import RunDirectory
 
-DEFAULTS = {name: field.default for name, field in TrainConfig.__dataclass_fields__.items()}
 STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted"}
-# Of the summary as `gates.flatten` has them, but for the settings of objective and advantage; a test holds them to it.
-SUMMARY_KINDS: dict[str, type] = {
-    **dict.fromkeys(
-        (
-            "run", "status", "dataset.name", "dataset.fingerprint", "dataset.log_probs", "dataset.environment",
-            "objective", "advantage", "warm_start.kind", "certificate.reason", "certificate.kept",
-            "certificate.last.reason",
-        ),
-        str,
-    ),
-    **dict.fromkeys(("ended_early", "certificate.certified", "certificate.last.certified"), bool),
-    **dict.fromkeys(
-        (
-            "dataset.transitions", "dataset.episodes", "dataset.mean_return", "steps", "seconds", "warm_start.kl",
-            "warm_start.behaviour_kl", "warm_start.version", "warm_start.versions", "critic.explained",
-            "critic.explained_lower", "critic.explained_held_in", "certificate.explained_lower",
-            "certificate.surrogate_lower", "certificate.ess_fraction", "certificate.level", "certificate.kept_step",
-            "certificate.last.explained_lower", "certificate.last.surrogate_lower", "certificate.last.ess_fraction",
-            "held_out.ess_fraction", "held_out.kl", "held_out.surrogate", "held_out.surrogate_lower",
-        ),
-        float,
-    ),
-}  # fmt: skip
-DATASET_KEYS = ("name", "fingerprint", "transitions", "episodes", "log_probs", "environment", "mean_return")
 
 
 def train(
@@ -130,16 +105,16 @@ def train(
         "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
     }  # fmt: skip
     flags = {name: value for name, value in flags.items() if value is not None}
-    assignments = [*(set_ or []), *([_sigma(sigma)] if sigma is not None else [])]
+    named = [*assigned(set_ or ()), *([width_named(sigma)] if sigma is not None else [])]
     if resume is not None:
-        _refuse_changes({**flags, "set": assignments or None, "config": config, "out": out, "reuse": reuse})
-    settled = _settle(config, flags, assignments) if resume is None else _settings_of_run(resume)
+        _refuse_changes({**flags, "set": named or None, "config": config, "out": out, "reuse": reuse})
+    settled = _settle(config, flags, named) if resume is None else _settings_of_run(resume)
     if resume is not None and device is not None:
         settled = replace(settled, device=device)
 
     if resume is not None and not gates:
         gates = _gates_of_run(resume)
-    require_known(gates, _kinds(settled))
+    require_known(gates, kinds(settled))
 
     import torch
 
@@ -199,7 +174,7 @@ def train(
             run.update(status=STATUS.get(type(error), "failed"), error=error.message)
             raise
         settings = trained.width.settings(settled.settings)
-        summary = _summary(settled, settings, run, trained.facts, time.monotonic() - watch.began)
+        summary = summarise(settled, settings, run, trained.facts, time.monotonic() - watch.began)
         problem = pass_through(gates, summary)
         # The record keeps its own, fuller account of the dataset.
         run.update(**{**summary, "dataset": run.record()["dataset"]})
@@ -210,74 +185,14 @@ def train(
     enforce(summary.get("gates", ()), problem)
 
 
-def _settle(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> TrainConfig:
-    """File, then flags, then --set; the settings of objective and estimator are checked and filled in."""
-    from gipo_cli import settings
-    from gipo_cli.objectives.settings import resolve
-    from gipo_cli.registry import ADVANTAGES, OBJECTIVES
-    from gipo_cli.training.width import require_width
-
-    values = _read_toml(config) if config else {}
-    values.update(flags)
-    objective, advantage = (values.get(name, DEFAULTS[name]) for name in ("objective", "advantage"))
-    function, estimator = OBJECTIVES.load(objective), ADVANTAGES.load(advantage)
-    given, given_advantage = (dict(values.pop(name, {})) for name in ("settings", "advantage_settings"))
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise SettingError(f"--set {assignment!r} has no value.", "Write --set NAME=VALUE, as in --set sigma=0.5.")
-        if name in settings.settings_of(function):
-            given[name] = value
-        elif name in settings.settings_of(estimator):
-            given_advantage[name] = value
-        elif name in DEFAULTS:
-            values[name] = _toml_value(value)
-        else:
-            _refuse_near(name, [*settings.settings_of(estimator), *DEFAULTS])
-            given[name] = value  # the objective says what it has
-    values["settings"] = resolve(objective, function, given)
-    values["advantage_settings"] = settings.resolve(ADVANTAGES.kind, advantage, estimator, given_advantage)
-    source = str(config) if config else "gipo train"
-    settled = from_values(values, source)
-    require_width(settled)
-    return replace(settled, dataset=_lasting_name(settled.dataset))
-
-
-def _refuse_near(name: str, known: list[str]) -> None:
-    """Refuse a name that is nearly one of a setting that is not the objective's."""
-    if get_close_matches(name, known, n=1, cutoff=0.8):
-        raise unknown_name("setting", name, known)
-
-
-def _sigma(given: str) -> str:
-    return "steer_sigma=kl" if given == "auto" else f"sigma={given}"
-
-
-def _lasting_name(dataset: str) -> str:
-    """A path is made absolute, so that config.toml repeats the run from any directory."""
-    return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
+def _settle(config: Path | None, flags: dict[str, Any], named: list[tuple[str, Any]]) -> TrainConfig:
+    """File, then flags, then --set."""
+    values = read_toml(config, "--config: ") if config else {}
+    return settle({**values, **flags}, named, str(config) if config else "gipo train")
 
 
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
-
-
-def _toml_value(text: str) -> Any:
-    """What a value on the command line means: as TOML reads it, or the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise SettingError(f"--config: {path} cannot be read ({reason}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"--config: {path} is not TOML ({error}).") from error
 
 
 def _refuse_changes(given: dict[str, Any]) -> None:
@@ -343,32 +258,6 @@ def _gates_of_run(place: Path) -> list[Gate]:
 
     given = RunDirectory.open(place).record().get("fail_if")
     return parse_gates([text for text in given if isinstance(text, str)] if isinstance(given, list) else None)
-
-
-def _kinds(config: TrainConfig) -> dict[str, type]:
-    """Every key of the summary that training will end with, so that a gate that means nothing costs no training."""
-    settings = {f"settings.{name}": float for name in config.settings}
-    return {**SUMMARY_KINDS, **settings, **{f"advantage_settings.{name}": float for name in config.advantage_settings}}
-
-
-def _summary(
-    config: TrainConfig, settings: dict[str, float], run: "RunDirectory", facts: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    dataset, final = run.record()["dataset"], run.metrics()[-1]
-    return {
-        "run": str(run.path),
-        "status": "finished",
-        "dataset": {name: dataset[name] for name in DATASET_KEYS},
-        "objective": config.objective,
-        "settings": settings,
-        "advantage": config.advantage,
-        "advantage_settings": config.advantage_settings,
-        "steps": final["step"],
-        "ended_early": final["step"] < config.steps,
-        "seconds": round(seconds, 1),
-        **facts,
-        "held_out": final["held_out"],
-    }
 
 
 def _show_plan(config: TrainConfig, log: "Trajectories", place: Path, device: str, as_json: bool) -> None:

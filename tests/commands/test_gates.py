@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gipo_cli.commands.train import SUMMARY_KINDS
 from gipo_cli.gates import flatten
+from gipo_cli.summary import SUMMARY_KINDS
 
 QUICK = ("--steps", "10", "--set", "critic_steps=10", "--set", "report_every=5", "--quiet", "--device", "cpu")
 
