@@ -10,12 +10,25 @@ from functools import wraps
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gipo_cli import __version__
 from gipo_cli.errors import ExitCode, GipoError, SettingError
 from gipo_cli.registry import COMMANDS
 
-GROUPS = {"datasets": "Logged data: list, check and describe logs; convert, split, merge, fetch and record them."}
+GROUPS = {
+    "datasets": "Logged data: list, check and describe logs; convert, split, merge, fetch and record them.",
+    "batch": "Many runs from one file: `gipo batch JOBS.toml` (short for `gipo batch run JOBS.toml`).",
+}
+
+
+class _Group(TyperGroup):
+    """A group with a command `run` is that command itself where no other is named: `gipo batch JOBS.toml`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "run" in self.commands and args and args[0] not in (*self.commands, "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
 
 
 def _print_version(asked: bool) -> None:
@@ -41,7 +54,7 @@ def build_app() -> typer.Typer:
         target = app
         if group:
             if group[0] not in groups:
-                groups[group[0]] = typer.Typer(no_args_is_help=True, help=GROUPS[group[0]])
+                groups[group[0]] = typer.Typer(no_args_is_help=True, cls=_Group, help=GROUPS[group[0]])
                 app.add_typer(groups[group[0]], name=group[0])
             target = groups[group[0]]
         target.command(command)(_until_nobody_reads(COMMANDS.load(name)))

@@ -60,6 +60,12 @@ class DivergedError(GipoError):
     exit_code = ExitCode.DIVERGED
 
 
+class BatchError(GipoError):
+    """Some jobs of a batch did not finish."""
+
+    exit_code = ExitCode.BATCH
+
+
 class InterruptedRun(GipoError):
     """A signal stopped the run after it saved a checkpoint."""
 

@@ -122,7 +122,7 @@ class RunDirectory:
 
     def write_config(self, values: dict[str, Any]) -> None:
         """Write config.toml; `gipo train --config` on it repeats the run."""
-        atomic_write(self.path / CONFIG, _toml(values).encode())
+        atomic_write(self.path / CONFIG, toml_text(values).encode())
 
     def read_config(self) -> dict[str, Any]:
         """Read config.toml.
@@ -262,7 +262,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def _toml(values: dict[str, Any]) -> str:
+def toml_text(values: dict[str, Any]) -> str:
     """TOML of plain values with one level of tables, tables last as TOML wants them."""
     plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
     text = "".join(f"{name} = {_toml_value(value)}\n" for name, value in plain.items())

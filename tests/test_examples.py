@@ -94,6 +94,32 @@ def test_the_workflow_fails_at_a_gate_and_publishes_why(cartpole_log, tmp_path):
     assert "certificate.certified is no" in (tmp_path / "summary.md").read_text()
 
 
+def test_the_pipeline_trains_the_batch_and_publishes_it(cartpole_log, tmp_path):
+    pipeline, jobs = ((EXAMPLES / "ci" / name).read_text() for name in ("gitlab-ci.yml", "jobs.toml"))
+    quick = "\n".join((f'dataset = "{cartpole_log}"', *QUICK_JOB, "held_out_fraction = 0.3", 'device = "cpu"'))
+    jobs = jobs.replace('dataset = "cartpole-medium"', quick)
+    # One job does for the steps; what the others come to is tested of the command.
+    (tmp_path / "jobs.toml").write_text(jobs[: jobs.index("[[matrix]]")] + jobs[jobs.index("[[job]]") :])
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    codes = []
+    for part in ("script", "after_script"):
+        lines = pipeline.split(f"  {part}:\n")[1].split("\n  c")[0].split("\n  a")[0].splitlines()
+        commands = "\n".join(line.strip().removeprefix("- ") for line in lines)
+        shell = ["bash", "-e", "-c", commands]
+        done = subprocess.run(shell, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, check=False)
+        codes.append(done.returncode)
+    assert codes == [0, 0]
+    assert 'failures="0"' in (tmp_path / "gates.xml").read_text()
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_job_file_of_the_example_is_understood(gipo, tmp_path):
+    outcome = gipo("batch", EXAMPLES / "ci" / "jobs.toml", "--out", tmp_path / "batch", "--dry-run", "--json")
+    names = [job["job"] for job in json.loads(outcome.stdout)["jobs"]]
+    assert names == ["gipo_sigma-0.5_seed-0", "gipo_sigma-1.0_seed-0", "gipo_sigma-1.0_seed-1", "ppo-clip_seed-0",
+                     "ppo-clip_seed-1", "wide"]  # fmt: skip
+
+
 @pytest.mark.parametrize(("dataset", "setting", "code"), [("nowhere.hdf5", "", 3), ("", "stepz = 3", 2)])
 def test_the_workflow_tells_a_wrong_setting_from_a_wrong_log(cartpole_log, tmp_path, dataset, setting, code):
     codes = run_workflow(tmp_path, dataset or cartpole_log, setting)

@@ -148,6 +148,10 @@ def _that_fit(columns: Sequence[str], cells: list[list[str]], spare: Sequence[st
 
 
 def _rich_table(title: str, columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
+    _console(sys.stdout).print(_drawn(title, columns, cells, right))
+
+
+def _drawn(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], right: list[bool]) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -157,8 +161,8 @@ def _rich_table(title: str, columns: Sequence[str], cells: list[list[str]], righ
     for name, to_right in zip(columns, right, strict=True):
         drawn.add_column(Text(printable(name)), justify="right" if to_right else "left", overflow="fold")
     for row in cells:
-        drawn.add_row(*(Text(cell) for cell in row))
-    _console(sys.stdout).print(drawn)
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    return drawn
 
 
 def _plain_table(title: str, columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
@@ -203,6 +207,23 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
             bar.update(task, rate=f"{speed:,.0f}/s" if speed else "")
 
         yield advance
+
+
+@contextmanager
+def live() -> Iterator[Callable[[str, Sequence[str], Sequence[Sequence[str]]], None]]:
+    """A table on stderr that is drawn anew in its place with each call of what is yielded: title, heads, rows.
+
+    For a terminal; it is gone when the block ends.
+    """
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(Text(""), console=_console(sys.stderr), transient=True, refresh_per_second=4) as shown:
+
+        def draw(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+            shown.update(_drawn(title, columns, rows, [False] * len(columns)))
+
+        yield draw
 
 
 def _advance_unseen(n: int = 1, **fields: Any) -> None:

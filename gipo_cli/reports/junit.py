@@ -9,10 +9,17 @@ from gipo_cli.reports.document import RunReport, is_finished
 
 
 def junit(reports: Sequence[RunReport]) -> str:
-    """One document. That training finished is a case of its own, so that no suite is empty."""
+    """One document of reports on runs."""
+    return suites([report.document for report in reports])
+
+
+def suites(documents: Sequence[dict[str, Any]]) -> str:
+    """A suite for each of what has a run, a status and gates; that training finished is a case of its own, so that none
+    is empty.
+    """
     root = ET.Element("testsuites", name="gipo")
-    for report in reports:
-        root.append(_suite(report.document))
+    for document in documents:
+        root.append(_suite(document))
     for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
     ET.indent(root)

@@ -1,0 +1,182 @@
+"""The batch directory: a run directory for each job, and beside them what the jobs are and how they fared."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from gipo_cli.batch.jobfile import Job, JobFile
+from gipo_cli.errors import RunError, SettingError, brief
+from gipo_cli.locking import HeldError, hold
+from gipo_cli.runs import LOCK, RECORD, RunDirectory, atomic_write, toml_text
+
+FORMAT = 1
+JOBS, STATE, BATCH_LOCK = "jobs.json", "batch.json", "batch.lock"
+FREE = 64 * 2**20  # bytes without which no batch begins
+
+
+@dataclass
+class Attempts:
+    """How a job fared: how often it was started, how the last one ended, and what it said."""
+
+    attempts: int = 0
+    exit_code: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A job of a batch that exists, as its directory remembers it."""
+
+    name: str
+    given: dict[str, Any]
+    fail_if: tuple[str, ...]
+
+
+class BatchDirectory:
+    """One batch's directory; use it as a context manager to run jobs, so that no second process does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+        self.state: dict[str, Attempts] = {}
+
+    @classmethod
+    def open(cls, path: Path) -> "BatchDirectory":
+        """Open a batch that exists.
+
+        Raises:
+            RunError: the place is missing or no batch.
+        """
+        if not (path / JOBS).is_file():
+            what = f"is not a batch: it has no {JOBS}" if path.exists() else "does not exist"
+            raise RunError(f"{path} {what}.", "Batches are made by `gipo batch JOBS.toml --out DIR`.")
+        found = cls(path)
+        found.state = found._read_state()
+        return found
+
+    def run(self, name: str) -> Path:
+        """Where a job's run lies."""
+        return self.path / name
+
+    def config(self, name: str) -> Path:
+        """The settings of a job, as `gipo train --config` takes them."""
+        return self.path / "configs" / f"{name}.toml"
+
+    def log(self, name: str) -> Path:
+        """What a job's attempts said on stderr, one after the other."""
+        return self.path / "logs" / f"{name}.log"
+
+    def __enter__(self) -> "BatchDirectory":
+        """Lock the batch for this process.
+
+        Raises:
+            RunError: another process holds it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = hold(self.path / BATCH_LOCK)
+        except HeldError as error:
+            raise RunError(
+                f"{self.path} is being run by {error}.", f"Wait for it, or: gipo batch cancel {self.path}"
+            ) from error
+        except OSError as error:
+            raise RunError(f"the batch directory {self.path} cannot be written ({error.strerror}).") from error
+        self.state = self._read_state()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Let go of the batch."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def keep(self, file: JobFile) -> None:
+        """Write what the jobs are: their list, the file, and the settings of each.
+
+        Jobs of an earlier file that this one does not have stay where they are.
+
+        Raises:
+            RunError: there is no room, or it cannot be written.
+        """
+        try:
+            if shutil.disk_usage(self.path).free < FREE:
+                raise RunError(f"{self.path} has less than {FREE >> 20} MiB of room.", "Free some space.")
+            for directory in ("configs", "logs"):
+                (self.path / directory).mkdir(exist_ok=True)
+            for job in file.jobs:
+                atomic_write(self.config(job.name), toml_text(job.config.to_dict()).encode())
+            atomic_write(self.path / "jobs.toml", file.text.encode())
+            listed = [{"name": job.name, "given": job.given, "fail_if": list(job.fail_if)} for job in file.jobs]
+            document = {"format": FORMAT, "jobs": listed}
+            atomic_write(self.path / JOBS, (json.dumps(document, indent=1, default=str) + "\n").encode())
+        except OSError as error:
+            raise RunError(f"the batch directory {self.path} cannot be written ({error.strerror}).") from error
+
+    def refuse_changed(self, jobs: list[Job]) -> None:
+        """Refuse a job that has begun under this name with other settings: a run is never overwritten.
+
+        Raises:
+            SettingError: says which setting of which job.
+        """
+        for job in jobs:
+            place = self.run(job.name)
+            if not (place / RECORD).exists():
+                RunDirectory.refuse_occupied(place)
+                continue
+            before, now = RunDirectory(place).read_config(), json.loads(json.dumps(job.config.to_dict()))
+            for key in sorted(set(before) | set(now)):
+                if before.get(key) != now.get(key):
+                    raise SettingError(
+                        f"{place} was begun with {key} {before.get(key)!r}, and the file now says {now.get(key)!r}.",
+                        "Give the job another name, or the batch another --out; runs are never overwritten.",
+                    )
+
+    def jobs(self) -> list[Listed]:
+        """The jobs, in the order of their file.
+
+        Raises:
+            RunError: the list is damaged, or of another version.
+        """
+        document = self._read(JOBS)
+        try:
+            return [Listed(job["name"], job["given"], tuple(job["fail_if"])) for job in document["jobs"]]
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{self.path / JOBS} is damaged ({brief(error)}).", _AGAIN) from error
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        """A job's run.json; none where it has not come that far."""
+        place = self.run(name)
+        return RunDirectory(place).record() if (place / RECORD).is_file() else None
+
+    def note(self, name: str, attempts: Attempts) -> None:
+        """Keep how a job fares."""
+        self.state[name] = attempts
+        document = {"format": FORMAT, "jobs": {name: asdict(found) for name, found in self.state.items()}}
+        atomic_write(self.path / STATE, (json.dumps(document, indent=1) + "\n").encode())
+
+    def lock_of(self, name: str) -> Path:
+        """The lock that whoever trains a job holds."""
+        return self.run(name) / LOCK
+
+    def _read_state(self) -> dict[str, Attempts]:
+        if not (self.path / STATE).exists():
+            return {}
+        try:
+            return {name: Attempts(**found) for name, found in self._read(STATE)["jobs"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{self.path / STATE} is damaged ({brief(error)}).", _AGAIN) from error
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            document = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.path / name} cannot be read ({brief(error)}).", _AGAIN) from error
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise RunError(f"{self.path / name} is not of format {FORMAT}, which this version reads.", _AGAIN)
+        return document
+
+
+_AGAIN = "Move it away and run the batch again with its job file; the runs are kept."

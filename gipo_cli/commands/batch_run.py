@@ -1,0 +1,101 @@
+"""`gipo batch JOBS.toml`: many runs from one file, idempotent, in processes of this machine or on a cluster."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gipo_cli.errors import BatchError, InterruptedRun
+
+if TYPE_CHECKING:
+    from gipo_cli.batch.directory import BatchDirectory
+    from gipo_cli.batch.jobfile import JobFile
+
+
+def batch_run(
+    jobs_file: Annotated[Path, typer.Argument(metavar="JOBS.toml", help="What to train.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Batch directory; one that exists is gone on with. (default: batches/JOBS)")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at a time. (default: 1)", show_default=False)
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Times that a job which failed is tried again.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, print the jobs, run nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
+) -> None:
+    """Train every job of a file; what has finished is skipped, what was stopped goes on, what failed is tried again.
+
+    The whole file is checked first. Jobs are ordinary runs in one directory: `gipo compare DIR` and `gipo report DIR`
+    read them. Exit code 6 where a job failed, 4 where a gate did not hold.
+    """
+    from gipo_cli.batch.attempt import command_of
+    from gipo_cli.batch.directory import BatchDirectory, Listed
+    from gipo_cli.batch.executors.local import open_executor
+    from gipo_cli.batch.fates import fate_of
+    from gipo_cli.batch.jobfile import read_jobs
+    from gipo_cli.batch.running import run_jobs
+    from gipo_cli.batch.summary import summarise
+    from gipo_cli.rendering import terminal
+    from gipo_cli.rendering.batch import BatchWatch, print_jobs, print_summary
+    from gipo_cli.training.signals import stop_requested
+
+    began = time.monotonic()
+    file = read_jobs(jobs_file)
+    batch = BatchDirectory(out or Path("batches") / jobs_file.stem)
+    batch.refuse_changed(file.jobs)
+    listed = [Listed(job.name, job.given, job.fail_if) for job in file.jobs]
+    if dry_run:
+        print_jobs(batch, [(job, command_of(batch, job)) for job in listed], as_json=json)
+        return
+    _find_logs(file, quiet)
+    with batch:
+        batch.keep(file)
+        with stop_requested() as stop:
+            executor = open_executor(batch, {}, jobs, None)
+            with BatchWatch(batch, listed, quiet) as watch:
+                run_jobs(batch, listed, executor, retries, stop, watch.look)
+        document = summarise(batch, [fate_of(batch, job) for job in listed], time.monotonic() - began)
+        if json:
+            terminal.json_document(document)
+        else:
+            print_summary(document)
+    if stop.requested:
+        raise InterruptedRun(
+            f"stopped; {document['counts'].get('interrupted', 0)} jobs are saved half-way.",
+            f"Go on with: gipo batch {jobs_file} --out {batch.path}",
+            stop.exit_code,
+        )
+    _judge(batch, document)
+
+
+def _find_logs(file: "JobFile", quiet: bool) -> None:
+    """Every log is there before anything runs; those of the catalog that have to be recorded are, once."""
+    from gipo_cli.data import catalog
+
+    for dataset in dict.fromkeys(job.config.dataset for job in file.jobs):
+        catalog.locate(dataset, quiet)
+
+
+def _judge(batch: "BatchDirectory", document: dict[str, Any]) -> None:
+    """The exit code: failed jobs before gates, since a gate says something of a result that is there.
+
+    Raises:
+        BatchError: a job failed.
+        GateError: a gate did not hold.
+    """
+    from gipo_cli.gates import GateError
+
+    counts, total = document["counts"], len(document["jobs"])
+    failed = [job for job in document["jobs"] if job["status"] not in ("finished", "gate failed")]
+    if failed:
+        raise BatchError(
+            f"{len(failed)} of {total} jobs did not finish.",
+            "\n".join(f"{job['job']}: {job['status']}: {job['error'] or 'no reason is known'}" for job in failed[:5])
+            + f"\nWhat each said: {batch.path / 'logs'}",
+        )
+    if counts.get("gate failed"):
+        lines = [f"{job['job']}: {job['error']}" for job in document["jobs"] if job["status"] == "gate failed"]
+        raise GateError(f"gates did not hold in {len(lines)} of {total} jobs.", "\n".join(lines[:10]))
