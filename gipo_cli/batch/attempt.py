@@ -1,11 +1,8 @@
 """One attempt at a job: `gipo train` in a process of its own, begun anew or gone on with."""
 
 import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 from gipo_cli.batch.directory import BatchDirectory, Listed
 from gipo_cli.runs import RECORD
@@ -22,7 +19,7 @@ def command_of(batch: BatchDirectory, job: Listed) -> list[str]:
     return ["gipo", "train", "--config", str(batch.config(job.name)), "--out", str(place), *gates]
 
 
-def begin(batch: BatchDirectory, job: Listed, threads: int, max_time: float | None = None) -> "subprocess.Popen[bytes]":
+def begin(batch: BatchDirectory, job: Listed, threads: int) -> "subprocess.Popen[bytes]":
     """Start an attempt; what it says on stderr is added to the job's log.
 
     It is in a session of its own: Ctrl-C reaches the batch alone, which then stops each job once.
@@ -31,34 +28,14 @@ def begin(batch: BatchDirectory, job: Listed, threads: int, max_time: float | No
         batch: where the job lies.
         job: to be trained.
         threads: that libraries may take, beside the run's own `threads`, which alone has a say in its numbers.
-        max_time: seconds after which it saves and stops.
     """
     arguments = [*command_of(batch, job)[1:], "--quiet"]
-    if max_time is not None:
-        arguments += ["--max-time", f"{max_time:.0f}s"]
     with batch.log(job.name).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "gipo_cli", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
             env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
         )  # fmt: skip
-
-
-def attempt(path: str, name: str, threads: int) -> int:
-    """A whole attempt, on whatever machine an executor calls it; its exit code.
-
-    A SIGTERM or SIGINT to this process is passed on, so that the run saves before it goes.
-    """
-    batch = BatchDirectory.open(Path(path))
-    job = next(job for job in batch.jobs() if job.name == name)
-    process = begin(batch, job, threads)
-
-    def pass_on(number: int, frame: Any) -> None:
-        process.send_signal(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
-    return process.wait()
 
 
 def last_words(batch: BatchDirectory, name: str, since: int) -> str:

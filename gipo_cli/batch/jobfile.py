@@ -14,10 +14,10 @@ from gipo_cli.gates import parse_gates, require_known
 from gipo_cli.settling import read_toml, settle, width_named
 from gipo_cli.summary import kinds
 
-TABLES = ("defaults", "matrix", "exclude", "include", "job", "slurm", "ray")
+TABLES = ("defaults", "matrix", "exclude", "include", "job")
 MOST = 100_000  # jobs of one file
 LONGEST_NAME = 200  # bytes of a directory's name, with room for what a file system allows beyond
-RESERVED = ("logs", "configs", "slurm")
+RESERVED = ("logs", "configs")
 
 Where = tuple[str | int, ...]  # keys and numbers that lead to a place in the file
 
@@ -39,7 +39,6 @@ class JobFile:
     path: Path
     text: str
     jobs: list[Job]
-    executors: dict[str, dict[str, Any]]  # name -> what the file says to it
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,8 @@ def read_jobs(path: Path) -> JobFile:
         if name not in TABLES:
             error = unknown_name("table", name, TABLES)
             raise refuse((name,), error.message, error.hint)
-    for name in ("defaults", "slurm", "ray"):
-        if not isinstance(document.get(name, {}), dict):
-            raise refuse((name,), f"{name} is no table.", f"Write [{name}].")
+    if not isinstance(document.get("defaults", {}), dict):
+        raise refuse(("defaults",), "defaults is no table.", "Write [defaults].")
     jobs: dict[str, Job] = {}
     for asked in _expanded(document, refuse):
         job = _checked(asked, document.get("defaults", {}), refuse)
@@ -79,7 +77,7 @@ def read_jobs(path: Path) -> JobFile:
         jobs[job.name] = job
     if not jobs:
         raise SettingError(f"{path} has no jobs.", "Write a [matrix], as in:\n[matrix]\ndataset = ['hopper-medium']")
-    return JobFile(path, text, list(jobs.values()), {name: document.get(name, {}) for name in ("slurm", "ray")})
+    return JobFile(path, text, list(jobs.values()))
 
 
 def _expanded(document: Mapping[str, Any], refuse: Any) -> Iterator[_Asked]:

@@ -18,9 +18,7 @@ def batch_run(
     out: Annotated[
         Path | None, typer.Option(help="Batch directory; one that exists is gone on with. (default: batches/JOBS)")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at a time. (default: 1)", show_default=False)
-    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time; they share out the cores.")] = 1,
     retries: Annotated[int, typer.Option(min=0, help="Times that a job which failed is tried again.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, print the jobs, run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
@@ -33,7 +31,7 @@ def batch_run(
     """
     from gipo_cli.batch.attempt import command_of
     from gipo_cli.batch.directory import BatchDirectory, Listed
-    from gipo_cli.batch.executors.local import open_executor
+    from gipo_cli.batch.executors.local import Local
     from gipo_cli.batch.fates import fate_of
     from gipo_cli.batch.jobfile import read_jobs
     from gipo_cli.batch.running import run_jobs
@@ -53,10 +51,8 @@ def batch_run(
     _find_logs(file, quiet)
     with batch:
         batch.keep(file)
-        with stop_requested() as stop:
-            executor = open_executor(batch, {}, jobs, None)
-            with BatchWatch(batch, listed, quiet) as watch:
-                run_jobs(batch, listed, executor, retries, stop, watch.look)
+        with stop_requested() as stop, BatchWatch(batch, listed, quiet) as watch:
+            run_jobs(batch, listed, Local(batch, jobs), retries, stop, watch.look)
         document = summarise(batch, [fate_of(batch, job) for job in listed], time.monotonic() - began)
         if json:
             terminal.json_document(document)

@@ -22,7 +22,3 @@ class Executor(Protocol):
     def stop(self, number: signal.Signals) -> None:
         """Send every attempt a signal on which it saves and goes; `ended` says when it did."""
         ...
-
-    def close(self) -> None:
-        """Let go of what the executor took, whatever still runs."""
-        ...
