@@ -5,8 +5,12 @@ import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import IO
+
+PATIENCE = 0.3  # seconds for which a lock may be taken by somebody who only looks whether it is (`holder`)
+SETTLING = 0.05  # seconds within which whoever takes a lock has written its name into it
 
 
 class HeldError(Exception):
@@ -21,13 +25,14 @@ def hold(path: Path) -> IO[str]:
         OSError: it cannot be written.
     """
     lock = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        who = lock.read().strip()
-        lock.close()
-        raise HeldError(who or "another process") from error
+    until = time.monotonic() + PATIENCE
+    while not _try(lock, fcntl.LOCK_EX):
+        if time.monotonic() > until:
+            lock.seek(0)
+            who = lock.read().strip()
+            lock.close()
+            raise HeldError(who or "another process")
+        time.sleep(PATIENCE / 30)
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     lock.flush()
@@ -38,22 +43,30 @@ def holder(path: Path) -> str | None:
     """Who holds a lock at this moment; none where nobody does."""
     try:
         with path.open(encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return lock.read().strip() or "another process"
+            return None if _try(lock, fcntl.LOCK_SH) else lock.read().strip() or "another process"
     except OSError:
         return None
-    return None
 
 
 def tell(path: Path, number: signal.Signals) -> bool:
     """Send a signal to the process that holds a lock; false where nobody does, or one on another machine."""
-    found = re.fullmatch(r"process (\d+) on (.*)", holder(path) or "")
+    who, before = holder(path), ""
+    while who is not None and who != before:  # a name that is a moment old is that of the one before, gone long ago
+        time.sleep(SETTLING)
+        who, before = holder(path), who
+    found = re.fullmatch(r"process (\d+) on (.*)", who or "")
     if found is None or found[2] != socket.gethostname():
         return False
     try:
         os.kill(int(found[1]), number)
     except ProcessLookupError:
+        return False
+    return True
+
+
+def _try(lock: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
     return True

@@ -1,11 +1,9 @@
 """The run directory: what training leaves behind, written so that a kill at any instant loses no more than a report."""
 
-import fcntl
 import io
 import json
 import os
 import re
-import socket
 import tomllib
 import zipfile
 from glob import glob
@@ -15,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from gipo_cli.errors import RunError, SettingError, brief
+from gipo_cli.locking import HeldError, hold
 
 CONFIG, RECORD, METRICS, LOG_RATIOS, LOCK = "config.toml", "run.json", "metrics.jsonl", "log_ratios.npz", "run.lock"
 EVALUATION, OFFLINE = "evaluation.json", "offline.json"
@@ -98,20 +97,11 @@ class RunDirectory:
             RunError: another process holds it, or it cannot be written.
         """
         try:
-            lock = (self.path / LOCK).open("a+", encoding="utf-8")
+            self._lock = hold(self.path / LOCK)
+        except HeldError as error:
+            raise RunError(f"{self.path} is being written by {error}.", "Wait for it.") from error
         except OSError as error:
             raise RunError(f"{self.path} cannot be written ({error.strerror}).") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            holder = lock.read().strip()
-            lock.close()
-            raise RunError(f"{self.path} is being written by {holder or 'another process'}.", "Wait for it.") from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        self._lock = lock
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import SettingError, unknown_name
 
+FIRST = ("objective", "advantage", "settings", "advantage_settings")  # they say what other names mean
 DEFAULTS = {field.name: field.default for field in fields(TrainConfig)}
 
 
@@ -29,14 +30,15 @@ def settle(values: Mapping[str, Any], named: Iterable[tuple[str, Any]], source: 
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.training.width import require_width
 
-    values = dict(values)
     named = list(named)
-    values |= {name: value for name, value in named if name in ("objective", "advantage")}
+    values = {**values, **{name: value for name, value in named if name in FIRST}}
     objective, advantage = (values.get(name, DEFAULTS[name]) for name in ("objective", "advantage"))
     _require_kinds(values, source)
     function, estimator = OBJECTIVES.load(objective), ADVANTAGES.load(advantage)
     given, given_advantage = (dict(values.pop(name, {})) for name in ("settings", "advantage_settings"))
     for name, value in named:
+        if name in FIRST:
+            continue
         if name in settings.settings_of(function):
             given[name] = value
         elif name in settings.settings_of(estimator):
@@ -90,7 +92,10 @@ def width_named(given: Any) -> tuple[str, Any]:
 
 def _lasting_name(dataset: str) -> str:
     """A path is made absolute, so that config.toml repeats the run from any directory."""
-    return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
+    try:
+        return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
+    except OSError:  # too long for a path; whoever opens it says so
+        return dataset
 
 
 def _toml_value(text: str) -> Any:

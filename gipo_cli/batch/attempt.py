@@ -27,14 +27,14 @@ def begin(batch: BatchDirectory, job: Listed, threads: int) -> "subprocess.Popen
     Args:
         batch: where the job lies.
         job: to be trained.
-        threads: that libraries may take, beside the run's own `threads`, which alone has a say in its numbers.
+        threads: that libraries may take where the user has not said; the run's own `threads` alone touches its numbers.
     """
     arguments = [*command_of(batch, job)[1:], "--quiet"]
     with batch.log(job.name).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "gipo_cli", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
-            env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
+            env={**dict.fromkeys(THREADS, str(threads)), **os.environ},
         )  # fmt: skip
 
 

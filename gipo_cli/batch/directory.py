@@ -1,20 +1,19 @@
 """The batch directory: a run directory for each job, and beside them what the jobs are and how they fared."""
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from gipo_cli.batch.jobfile import Job, JobFile
+from gipo_cli.batch.jobfile import BATCH_LOCK, CONFIGS, COPY, JOBS, LOGS, STATE, Job, JobFile
+from gipo_cli.config import from_values
 from gipo_cli.errors import RunError, SettingError, brief
 from gipo_cli.locking import HeldError, hold
 from gipo_cli.runs import LOCK, RECORD, RunDirectory, atomic_write, toml_text
 
 FORMAT = 1
-JOBS, STATE, BATCH_LOCK = "jobs.json", "batch.json", "batch.lock"
-FREE = 64 * 2**20  # bytes without which no batch begins
+_AGAIN = "Move it away and run the batch again with its job file; the runs are kept."
 
 
 @dataclass
@@ -63,11 +62,11 @@ class BatchDirectory:
 
     def config(self, name: str) -> Path:
         """The settings of a job, as `gipo train --config` takes them."""
-        return self.path / "configs" / f"{name}.toml"
+        return self.path / CONFIGS / f"{name}.toml"
 
     def log(self, name: str) -> Path:
         """What a job's attempts said on stderr, one after the other."""
-        return self.path / "logs" / f"{name}.log"
+        return self.path / LOGS / f"{name}.log"
 
     def __enter__(self) -> "BatchDirectory":
         """Lock the batch for this process.
@@ -99,38 +98,46 @@ class BatchDirectory:
         Jobs of an earlier file that this one does not have stay where they are.
 
         Raises:
-            RunError: there is no room, or it cannot be written.
+            RunError: it cannot be written.
         """
         try:
-            if shutil.disk_usage(self.path).free < FREE:
-                raise RunError(f"{self.path} has less than {FREE >> 20} MiB of room.", "Free some space.")
-            for directory in ("configs", "logs"):
-                (self.path / directory).mkdir(exist_ok=True)
-            for job in file.jobs:
-                atomic_write(self.config(job.name), toml_text(job.config.to_dict()).encode())
-            atomic_write(self.path / "jobs.toml", file.text.encode())
+            # The list comes first: it says that the directory is a batch's.
             listed = [{"name": job.name, "given": job.given, "fail_if": list(job.fail_if)} for job in file.jobs]
             document = {"format": FORMAT, "jobs": listed}
             atomic_write(self.path / JOBS, (json.dumps(document, indent=1, default=str) + "\n").encode())
+            atomic_write(self.path / COPY, file.text.encode())
+            for directory in (CONFIGS, LOGS):
+                (self.path / directory).mkdir(exist_ok=True)
+            for job in file.jobs:
+                atomic_write(self.config(job.name), toml_text(job.config.to_dict()).encode())
         except OSError as error:
             raise RunError(f"the batch directory {self.path} cannot be written ({error.strerror}).") from error
 
-    def refuse_changed(self, jobs: list[Job]) -> None:
-        """Refuse a job that has begun under this name with other settings: a run is never overwritten.
+    def refuse_occupied(self, jobs: list[Job]) -> None:
+        """Refuse a place that holds something else, and a job that has begun under its name with other settings.
 
         Raises:
-            SettingError: says which setting of which job.
+            SettingError: says what is there, or which setting of which job.
+            RunError: the list of jobs that is there is not a batch's.
         """
+        if (self.path / JOBS).exists():
+            self._read(JOBS)
+        elif self.path.exists() and (
+            not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - {BATCH_LOCK}
+        ):
+            what = "is not empty, and no batch" if self.path.is_dir() else "is a file"
+            raise SettingError(f"the batch directory {self.path} {what}.", "Choose another --out.")
         for job in jobs:
             place = self.run(job.name)
             if not (place / RECORD).exists():
                 RunDirectory.refuse_occupied(place)
                 continue
-            before, now = RunDirectory(place).read_config(), json.loads(json.dumps(job.config.to_dict()))
-            for key in sorted(set(before) | set(now)):
-                if before.get(key) != now.get(key):
+            # What an older version did not know of stands at its default.
+            before = from_values(RunDirectory(place).read_config(), str(place / "config.toml")).to_dict()
+            for key, now in job.config.to_dict().items():
+                if before[key] != now:
                     raise SettingError(
-                        f"{place} was begun with {key} {before.get(key)!r}, and the file now says {now.get(key)!r}.",
+                        f"{place} was begun with {key} {before[key]!r}, and the file now says {now!r}.",
                         "Give the job another name, or the batch another --out; runs are never overwritten.",
                     )
 
@@ -157,6 +164,10 @@ class BatchDirectory:
         document = {"format": FORMAT, "jobs": {name: asdict(found) for name, found in self.state.items()}}
         atomic_write(self.path / STATE, (json.dumps(document, indent=1) + "\n").encode())
 
+    def attempts(self, name: str) -> Attempts:
+        """How a job has fared so far."""
+        return self.state.get(name, Attempts())
+
     def lock_of(self, name: str) -> Path:
         """The lock that whoever trains a job holds."""
         return self.run(name) / LOCK
@@ -177,6 +188,3 @@ class BatchDirectory:
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise RunError(f"{self.path / name} is not of format {FORMAT}, which this version reads.", _AGAIN)
         return document
-
-
-_AGAIN = "Move it away and run the batch again with its job file; the runs are kept."

@@ -10,7 +10,6 @@ from gipo_cli.locking import holder
 from gipo_cli.runs import RunDirectory
 
 DONE = ("finished", "gate failed")
-FAILED = ("failed", "diverged")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Fate:
 
 def fate_of(batch: BatchDirectory, job: Listed) -> Fate:
     """Look at a job's directory, and say where it stands."""
-    tried = batch.state.get(job.name, Attempts())
+    tried = batch.attempts(job.name)
     try:
         record = batch.record(job.name)
         if record is not None and record.get("status") == "finished":
@@ -52,8 +51,8 @@ def fate_of(batch: BatchDirectory, job: Listed) -> Fate:
     if record is None:
         failed = tried.exit_code not in (None, 0)
         return Fate(job, "failed" if failed else "waiting", tried.attempts, error=tried.error)
-    said = {"failed": "failed", "diverged": "diverged"}.get(str(record.get("status")), "interrupted")
-    return Fate(job, said, tried.attempts, _step(batch, job.name), tried.error)
+    said = record["status"] if record.get("status") in ("failed", "diverged") else "interrupted"
+    return Fate(job, said, tried.attempts, _step(batch, job.name), tried.error or str(record.get("error", "")))
 
 
 def _finished(job: Listed, record: dict[str, Any], tried: Attempts) -> Fate:
@@ -77,7 +76,7 @@ def _finished(job: Listed, record: dict[str, Any], tried: Attempts) -> Fate:
 def _judged(job: Listed, record: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
     """The gates of the file: as the run found them when it ended, or over its record where the file has others now."""
     found = record.get("gates")
-    if isinstance(found, list) and [gate.get("expression") for gate in found] == list(job.fail_if):
+    if isinstance(found, list) and [g.get("expression") for g in found if isinstance(g, dict)] == list(job.fail_if):
         return found, ""
     try:
         return judge(parse_gates(job.fail_if), record), ""

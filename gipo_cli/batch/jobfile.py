@@ -2,8 +2,9 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from gipo_cli.summary import kinds
 TABLES = ("defaults", "matrix", "exclude", "include", "job")
 MOST = 100_000  # jobs of one file
 LONGEST_NAME = 200  # bytes of a directory's name, with room for what a file system allows beyond
-RESERVED = ("logs", "configs")
+# What lies in a batch directory beside its runs.
+JOBS, STATE, BATCH_LOCK, COPY, CONFIGS, LOGS = RESERVED = (
+    "jobs.json", "batch.json", "batch.lock", "jobs.toml", "configs", "logs",
+)  # fmt: skip
 
 Where = tuple[str | int, ...]  # keys and numbers that lead to a place in the file
+Refuse = Callable[..., SettingError]  # an error from a place, a message and a hint
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Job:
     given: dict[str, Any]  # what the file says of this job beyond the defaults
     config: TrainConfig
     fail_if: tuple[str, ...]
+    dataset_line: str  # FILE:LINE, for an error that shows once the log is looked for
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,10 @@ class _Asked:
     """A job before it is checked, and where in the file it comes from."""
 
     values: dict[str, Any]
-    fail_if: list[Any]
-    where: Where
-    name: str = ""
+    fail_if: list[str]
+    name: str
+    where: Where  # its table
+    places: dict[str, Where]  # of each key
 
 
 def read_jobs(path: Path) -> JobFile:
@@ -60,8 +67,12 @@ def read_jobs(path: Path) -> JobFile:
     document = read_toml(path, "")
     text = path.read_text(encoding="utf-8")
 
+    @cache
+    def line(where: Where) -> str:
+        return f"{path}:{line_of(text, where)}"
+
     def refuse(where: Where, message: str, hint: str = "") -> SettingError:
-        return SettingError(f"{path}:{line_of(text, where)}: {message}", hint)
+        return SettingError(f"{line(where)}: {message}", hint)
 
     for name in document:
         if name not in TABLES:
@@ -71,7 +82,7 @@ def read_jobs(path: Path) -> JobFile:
         raise refuse(("defaults",), "defaults is no table.", "Write [defaults].")
     jobs: dict[str, Job] = {}
     for asked in _expanded(document, refuse):
-        job = _checked(asked, document.get("defaults", {}), refuse)
+        job = _checked(asked, document.get("defaults", {}), refuse, line)
         if job.name in jobs:
             raise refuse(asked.where, f"two jobs are called {job.name}.", "Leave one out, or name one: name = ...")
         jobs[job.name] = job
@@ -80,7 +91,7 @@ def read_jobs(path: Path) -> JobFile:
     return JobFile(path, text, list(jobs.values()))
 
 
-def _expanded(document: Mapping[str, Any], refuse: Any) -> Iterator[_Asked]:
+def _expanded(document: Mapping[str, Any], refuse: Refuse) -> Iterator[_Asked]:
     """Combinations of each matrix less those excluded, with what is included; then the jobs of their own."""
     excluded = [(("exclude", n), table) for n, table in enumerate(_tables(document, "exclude", refuse))]
     included = [(("include", n), table) for n, table in enumerate(_tables(document, "include", refuse))]
@@ -94,22 +105,25 @@ def _expanded(document: Mapping[str, Any], refuse: Any) -> Iterator[_Asked]:
             fits_some.update(left_out)
             if left_out:
                 continue
+            places = dict.fromkeys(values, where)
             for place, table in included:
-                if _fits({key: table[key] for key in table if key in matrix}, values) and set(table) & set(matrix):
+                shared = {key: value for key, value in table.items() if key in matrix}
+                if shared and _fits(shared, values):
                     fits_some.add(place)
-                    values = {**values, **table}
-            yield _asked(values, where, refuse)
+                    added = {key: value for key, value in table.items() if key not in matrix}
+                    values, places = {**values, **added}, {**places, **dict.fromkeys(added, place)}
+            yield _asked(values, where, places, refuse)
     for place, _ in excluded:
         if place not in fits_some:
             raise refuse(place, "this excludes no job.", f"Axes of the matrix: {', '.join(sorted(axes)) or 'none'}.")
     for place, table in included:
         if place not in fits_some:
-            yield _asked(table, place, refuse)  # fits no combination: it is one of its own
+            yield _asked(table, place, dict.fromkeys(table, place), refuse)  # fits no combination: it is one of its own
     for n, table in enumerate(_tables(document, "job", refuse)):
-        yield _asked(table, ("job", n), refuse)
+        yield _asked(table, ("job", n), dict.fromkeys(table, ("job", n)), refuse)
 
 
-def _tables(document: Mapping[str, Any], name: str, refuse: Any) -> list[dict[str, Any]]:
+def _tables(document: Mapping[str, Any], name: str, refuse: Refuse) -> list[dict[str, Any]]:
     found = document.get(name, [])
     several = found if isinstance(found, list) else [found]
     if not all(isinstance(table, dict) for table in several) or (isinstance(found, dict) and name != "matrix"):
@@ -117,7 +131,7 @@ def _tables(document: Mapping[str, Any], name: str, refuse: Any) -> list[dict[st
     return several
 
 
-def _combinations(matrix: dict[str, Any], where: Where, refuse: Any) -> Iterator[dict[str, Any]]:
+def _combinations(matrix: dict[str, Any], where: Where, refuse: Refuse) -> Iterator[dict[str, Any]]:
     size = 1
     for axis, values in matrix.items():
         if not isinstance(values, list) or not values:
@@ -137,22 +151,22 @@ def _fits(table: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     )
 
 
-def _asked(values: Mapping[str, Any], where: Where, refuse: Any) -> _Asked:
-    rest = dict(values)
+def _asked(values: Mapping[str, Any], where: Where, tables: Mapping[str, Where], refuse: Refuse) -> _Asked:
+    rest, places = dict(values), {key: (*table, key) for key, table in tables.items()}
     name, fail_if = rest.pop("name", ""), rest.pop("fail_if", [])
     if not isinstance(name, str):
-        raise refuse((*where, "name"), f"name is {name!r}; expected text.")
-    return _Asked(rest, _listed(fail_if, (*where, "fail_if"), refuse), where, name)
+        raise refuse(places["name"], f"name is {name!r}; expected text.")
+    return _Asked(rest, _listed(fail_if, places.get("fail_if", where), refuse), name, where, places)
 
 
-def _listed(fail_if: Any, where: Where, refuse: Any) -> list[str]:
+def _listed(fail_if: Any, where: Where, refuse: Refuse) -> list[str]:
     found = [fail_if] if isinstance(fail_if, str) else fail_if
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise refuse(where, f"fail_if is {fail_if!r}; expected a list of expressions.")
     return found
 
 
-def _checked(asked: _Asked, defaults: Mapping[str, Any], refuse: Any) -> Job:
+def _checked(asked: _Asked, defaults: Mapping[str, Any], refuse: Refuse, line: Callable[[Where], str]) -> Job:
     """The job with all its settings, as `gipo train` would settle them; a mistake is told with its line."""
     rest = dict(defaults)
     common = _listed(rest.pop("fail_if", []), ("defaults", "fail_if"), refuse)
@@ -163,9 +177,11 @@ def _checked(asked: _Asked, defaults: Mapping[str, Any], refuse: Any) -> Job:
         config = settle({}, named, "this job")
         require_known(parse_gates(fail_if), kinds(config))
     except GipoError as error:
-        where = _blamed(error, asked, values, defaults)
-        raise refuse(where, error.message.removeprefix("this job: "), error.hint) from error
-    return Job(_valid(asked.name or _name_of(asked.values), asked.where, refuse), dict(asked.values), config, fail_if)
+        raise refuse(
+            _blamed(error, asked, values, defaults), error.message.removeprefix("this job: "), error.hint
+        ) from error
+    name = _valid(asked.name or _name_of(asked.values), asked.places.get("name", asked.where), refuse)
+    return Job(name, dict(asked.values), config, fail_if, line(asked.places.get("dataset", ("defaults", "dataset"))))
 
 
 def _blamed(error: GipoError, asked: _Asked, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Where:
@@ -173,11 +189,16 @@ def _blamed(error: GipoError, asked: _Asked, values: Mapping[str, Any], defaults
     words = re.findall(r"[\w-]+", error.message)
     # A message on a setting says whose it is, too: the setting is to blame.
     named = sorted((word for word in words if word in values), key=lambda key: key in ("objective", "advantage"))
-    for key in (*named, "fail_if"):
-        if key in asked.values or (key == "fail_if" and asked.fail_if and "--fail-if" in error.message):
-            return (*asked.where, key)
-        if key in defaults and (key != "fail_if" or "--fail-if" in error.message):
+    for key in ["fail_if"] if "--fail-if" in error.message else named:
+        if key in asked.places:
+            return asked.places[key]
+        if key in defaults:
             return ("defaults", key)
+    inside = [
+        (key, word) for key, value in values.items() if isinstance(value, dict) for word in words if word in value
+    ]
+    for key, word in inside:
+        return (*asked.places.get(key, ("defaults", key)), word)
     return asked.where
 
 
@@ -190,10 +211,10 @@ def _name_of(values: Mapping[str, Any]) -> str:
     return re.sub(r"[^\w.+-]+", "-", "_".join(parts)).strip("-.") or "job"
 
 
-def _valid(name: str, where: Where, refuse: Any) -> str:
+def _valid(name: str, where: Where, refuse: Refuse) -> str:
     if not re.fullmatch(r"\w[\w.+-]*", name) or name in RESERVED or len(name.encode()) > LONGEST_NAME:
         raise refuse(
-            (*where, "name"),
+            where,
             f"{name!r} cannot be the name of a job, since its directory is called so.",
             f"Give it a short one of letters, digits, - and _: name = ... (not {', '.join(RESERVED)})",
         )

@@ -16,6 +16,7 @@ from gipo_cli.training.signals import Stop
 WAIT = 0.1  # seconds from look to look
 # Trying again gives the same: a setting is wrong, a gate does not hold, numbers went astray from the same bytes.
 FINAL = (ExitCode.DONE, ExitCode.USAGE, ExitCode.GATE, ExitCode.DIVERGED)
+STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, -signal.SIGINT, -signal.SIGTERM)  # that is no failure of a job's
 
 Watch = Callable[[Fate | None], None]  # told of each job that ended, and in between of none
 
@@ -30,7 +31,7 @@ def run_jobs(
     Args:
         batch: locked by this process.
         jobs: in the order in which they are started.
-        executor: that starts them.
+        executor: that starts them; whatever ends this function early, it asks what runs to save and go.
         retries: times that an attempt which failed is followed by another.
         stop: the signal.
         watch: shown how far it is.
@@ -39,29 +40,43 @@ def run_jobs(
     running: dict[str, tuple[Listed, int]] = {}  # and where the attempt's words begin in the log
     tried: Counter[str] = Counter()
     told = False
-    while running or (waiting and not stop.requested):
-        if stop.requested and not told:
-            executor.stop(signal.SIGINT if stop.exit_code is ExitCode.INTERRUPTED else signal.SIGTERM)
-            told = True
-        for name, code in executor.ended():
-            job, since = running.pop(name)
-            before = batch.state.get(name, Attempts())
-            error = "" if code == ExitCode.DONE else last_words(batch, name, since) or _killed(code)
-            batch.note(name, Attempts(before.attempts, code, error))
-            if code not in FINAL and tried[name] <= retries and not stop.requested:
-                waiting.append(job)
-            watch(fate_of(batch, job))
-        while waiting and len(running) < executor.slots and not stop.requested:
-            job = _next_free(batch, waiting, watch)
-            if job is None:
-                break
-            tried[job.name] += 1
-            batch.note(job.name, Attempts(batch.state.get(job.name, Attempts()).attempts + 1))
-            log = batch.log(job.name)
-            running[job.name] = (job, log.stat().st_size if log.exists() else 0)
-            executor.start(job)
-        watch(None)
-        time.sleep(WAIT)
+    try:
+        while running or (waiting and not stop.requested):
+            if stop.requested and not told:
+                executor.stop()
+                told = True
+            for name, code in executor.ended():
+                job, since = running.pop(name)
+                _note_end(batch, job, code, since)
+                if code not in FINAL and tried[name] <= retries:
+                    waiting.append(job)
+                watch(fate_of(batch, job))
+            while len(running) < executor.slots and not stop.requested and (job := _next_free(batch, waiting, watch)):
+                tried[job.name] += 1
+                running[job.name] = (job, _note_start(batch, job))
+                executor.start(job)
+            watch(None)
+            time.sleep(WAIT)
+    except BaseException:
+        executor.stop()
+        raise
+
+
+def _note_start(batch: BatchDirectory, job: Listed) -> int:
+    """One attempt more; the length of the log as it is."""
+    batch.note(job.name, Attempts(batch.attempts(job.name).attempts + 1))
+    log = batch.log(job.name)
+    return log.stat().st_size if log.exists() else 0
+
+
+def _note_end(batch: BatchDirectory, job: Listed, code: int, since: int) -> None:
+    """How an attempt ended; one that was stopped has neither failed nor ended."""
+    attempts = batch.attempts(job.name).attempts
+    if code in STOPPED:
+        batch.note(job.name, Attempts(attempts))
+    else:
+        error = "" if code == ExitCode.DONE else last_words(batch, job.name, since) or _killed(code)
+        batch.note(job.name, Attempts(attempts, code, error))
 
 
 def _next_free(batch: BatchDirectory, waiting: deque[Listed], watch: Watch) -> Listed | None:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gipo_cli.batch.directory import BatchDirectory
-from gipo_cli.batch.fates import Fate
+from gipo_cli.batch.fates import DONE, Fate
 from gipo_cli.rendering import markdown, terminal
-from gipo_cli.reports.junit import suites
 
 FIGURES = ("step", "ess_fraction", "kl", "surrogate_lower", "certified", "seconds", "attempts")
 
@@ -35,7 +34,9 @@ def text_of(document: dict[str, Any], form: str) -> str:
     if form == "json":
         return terminal.json_text(document) + "\n"
     if form == "junit":
-        return suites([{**job, "run": job["job"]} for job in document["jobs"]])
+        from gipo_cli.reports.junit import suites  # which loads what it takes to inspect weights
+
+        return suites([_as_run(job) for job in document["jobs"]])
     heads, table = rows(document)
     if form == "md":
         cells = [[terminal.cell_text(cell) for cell in row] for row in table]
@@ -47,6 +48,12 @@ def text_of(document: dict[str, Any], form: str) -> str:
     for row, job in zip(table, document["jobs"], strict=True):
         writer.writerow([_cell(cell) for cell in [*row, *(job["given"].get(key) for key in given)]])
     return file.getvalue()
+
+
+def _as_run(job: dict[str, Any]) -> dict[str, Any]:
+    """A job as a report on a run has it, where gates are beside the status and not of it."""
+    status = "finished" if job["status"] in DONE else job["status"]
+    return {**job, "run": job["job"], "status": status, "error": job["error"] or "it has not ended"}
 
 
 def _gates(job: dict[str, Any]) -> str | None:

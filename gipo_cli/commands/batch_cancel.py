@@ -17,7 +17,8 @@ def batch_cancel(
     json: Annotated[bool, typer.Option("--json", help="Print what was told to stop as one JSON document.")] = False,
 ) -> None:
     """Stop a batch that runs on this machine: each job saves a checkpoint; `gipo batch JOBS.toml` goes on with it."""
-    from gipo_cli.batch.directory import BATCH_LOCK, BatchDirectory
+    from gipo_cli.batch.directory import BatchDirectory
+    from gipo_cli.batch.jobfile import BATCH_LOCK
     from gipo_cli.locking import holder, tell
     from gipo_cli.rendering import terminal
 

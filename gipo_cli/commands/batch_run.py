@@ -1,4 +1,4 @@
-"""`gipo batch JOBS.toml`: many runs from one file, idempotent, in processes of this machine or on a cluster."""
+"""`gipo batch JOBS.toml`: many runs from one file, idempotent, in processes of this machine."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gipo_cli.errors import BatchError, InterruptedRun
+from gipo_cli.errors import BatchError, GipoError, InterruptedRun, RunError
 
 if TYPE_CHECKING:
     from gipo_cli.batch.directory import BatchDirectory
@@ -43,16 +43,22 @@ def batch_run(
     began = time.monotonic()
     file = read_jobs(jobs_file)
     batch = BatchDirectory(out or Path("batches") / jobs_file.stem)
-    batch.refuse_changed(file.jobs)
+    batch.refuse_occupied(file.jobs)
+    _find_logs(file, quiet, record=not dry_run)
     listed = [Listed(job.name, job.given, job.fail_if) for job in file.jobs]
     if dry_run:
         print_jobs(batch, [(job, command_of(batch, job)) for job in listed], as_json=json)
         return
-    _find_logs(file, quiet)
     with batch:
         batch.keep(file)
-        with stop_requested() as stop, BatchWatch(batch, listed, quiet) as watch:
-            run_jobs(batch, listed, Local(batch, jobs), retries, stop, watch.look)
+        try:
+            with stop_requested() as stop, BatchWatch(batch, listed, quiet) as watch:
+                run_jobs(batch, listed, Local(batch, jobs), retries, stop, watch.look)
+        except OSError as error:
+            raise RunError(
+                f"{batch.path} cannot be written ({error.strerror}); what ran was asked to save and stop.",
+                f"Mend that, then go on with: gipo batch {jobs_file} --out {batch.path}",
+            ) from error
         document = summarise(batch, [fate_of(batch, job) for job in listed], time.monotonic() - began)
         if json:
             terminal.json_document(document)
@@ -67,12 +73,22 @@ def batch_run(
     _judge(batch, document)
 
 
-def _find_logs(file: "JobFile", quiet: bool) -> None:
-    """Every log is there before anything runs; those of the catalog that have to be recorded are, once."""
+def _find_logs(file: "JobFile", quiet: bool, record: bool) -> None:
+    """Every log is there before anything runs; those of the catalog that have to be recorded are, once.
+
+    Raises:
+        SettingError, DataError: as `catalog.locate`, with the line on which the log is named.
+    """
     from gipo_cli.data import catalog
 
-    for dataset in dict.fromkeys(job.config.dataset for job in file.jobs):
-        catalog.locate(dataset, quiet)
+    for dataset, line in {job.config.dataset: job.dataset_line for job in reversed(file.jobs)}.items():
+        if dataset in catalog.ENTRIES and not record:
+            continue
+        try:
+            catalog.locate(dataset, quiet)
+        except GipoError as error:
+            error.message = f"{line}: {error.message}"
+            raise
 
 
 def _judge(batch: "BatchDirectory", document: dict[str, Any]) -> None:

@@ -25,7 +25,6 @@ class BatchWatch:
         self._batch, self._jobs, self._quiet = batch, jobs, quiet
         self._live = not quiet and terminal.is_terminal(sys.stderr)
         self._stack, self._looked = ExitStack(), 0.0
-        self._ended: set[str] = set()
 
     def __enter__(self) -> "BatchWatch":
         """Begin to show."""

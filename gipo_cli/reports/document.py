@@ -78,4 +78,4 @@ def _gates(found: Any) -> list[dict[str, Any]]:
 
 def is_finished(document: dict[str, Any]) -> bool:
     """Whether training came to its end."""
-    return document.get("status") in ("finished", "gate failed")
+    return document.get("status") == "finished"

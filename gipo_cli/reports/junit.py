@@ -14,9 +14,7 @@ def junit(reports: Sequence[RunReport]) -> str:
 
 
 def suites(documents: Sequence[dict[str, Any]]) -> str:
-    """A suite for each of what has a run, a status and gates; that training finished is a case of its own, so that none
-    is empty.
-    """
+    """A suite for each of what has a run, a status and gates; that it finished is a case, so that none is empty."""
     root = ET.Element("testsuites", name="gipo")
     for document in documents:
         root.append(_suite(document))

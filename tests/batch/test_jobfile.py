@@ -106,6 +106,10 @@ AXES = "objective, seed, sigma"
         ("[[job]]\nseed = 1", ":1: no dataset is named.", "Try: gipo train --dataset hopper-medium"),
         (JOB + "name = '../a'", f":3: '../a' {NO_NAME}", None),
         (JOB + "name = 'logs'", f":3: 'logs' {NO_NAME}", None),
+        (JOB + "name = 'jobs.json'", f":3: 'jobs.json' {NO_NAME}", None),
+        (MATRIX + "[[include]]\nseed = 0\nbatch_size = -1", ":13: batch_size is -1; expected a number above 0.", ""),
+        (JOB + "settings = 3", ":3: settings is 3; expected a table.", ""),
+        (JOB + "[job.settings]\nsigmas = 3", ":4: the objective 'gipo' has no setting 'sigmas'.", None),
         (JOB + JOB, ":3: two jobs are called x.", "Leave one out, or name one: name = ..."),
         ("[exclude]\nseed = 1", ":1: exclude is no list of tables.", "Write [[exclude]]."),
         ("job = 3", ":1: job is no list of tables.", "Write [[job]]."),
@@ -122,6 +126,11 @@ def test_a_mistake_is_told_with_its_line(jobs_of, tmp_path, text, message, hint)
     assert raised.value.message == expected
     if hint is not None:
         assert raised.value.hint == hint
+
+
+def test_settings_may_stand_in_their_tables_as_in_config_toml(jobs_of):
+    (job,) = jobs_of("[[job]]\ndataset = 'x'\nobjective = 'sapo'\n[job.settings]\ntau_negative = 2\n")
+    assert (job.config.objective, job.config.settings["tau_negative"]) == ("sapo", 2)
 
 
 def test_a_file_without_jobs(jobs_of, tmp_path):

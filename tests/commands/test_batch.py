@@ -57,7 +57,7 @@ def content(run):
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
-def test_a_batch_says_what_failed_and_tries_only_that_again(cartpole_log, tmp_path):
+def test_a_batch_says_what_failed_and_tries_only_that_again(gipo, cartpole_log, tmp_path):
     broken = tmp_path / "broken.hdf5"
     broken.write_bytes(cartpole_log.read_bytes()[:5000])
     file, out = tmp_path / "jobs.toml", tmp_path / "batch"
@@ -70,7 +70,7 @@ def test_a_batch_says_what_failed_and_tries_only_that_again(cartpole_log, tmp_pa
     assert "gipo: 1 of 3 jobs did not finish.\n      broken_seed-0: failed: " in said
     assert f"What each said: {out / 'logs'}" in said
     assert "3 jobs: 1 failed, 1 finished, 1 gate failed" in stdout
-    found = {job["job"]: job for job in json.loads(finish("status", out, "--json")[1])["jobs"]}
+    found = {job["job"]: job for job in json.loads(gipo("batch", "status", out, "--json").stdout)["jobs"]}
     assert {name: (job["status"], job["attempts"]) for name, job in found.items()} == {
         "cartpole_seed-0": ("finished", 1), "broken_seed-0": ("failed", 2), "strict": ("gate failed", 1),
     }  # fmt: skip
@@ -86,20 +86,20 @@ def test_a_batch_says_what_failed_and_tries_only_that_again(cartpole_log, tmp_pa
     assert said.endswith("gipo: gates did not hold in 1 of 3 jobs.\n      strict: held_out.kl > -9\n")
     assert before == {name: (out / name / "run.json").read_bytes() for name in before}
 
-    rows = list(csv.DictReader(io.StringIO(finish("status", out, "--format", "csv")[1])))
+    rows = list(csv.DictReader(io.StringIO(gipo("batch", "status", out, "--format", "csv").stdout)))
     assert [(row["job"], row["given.seed"], row["gates"]) for row in rows] == [
         ("cartpole_seed-0", "0", ""), ("broken_seed-0", "0", ""), ("strict", "", "0/1"),
     ]  # fmt: skip
-    root = ET.fromstring(finish("status", out, "--format", "junit")[1])
+    root = ET.fromstring(gipo("batch", "status", out, "--format", "junit").stdout)
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("4", "1", "0")
-    lines = finish("status", out, "--format", "md")[1].splitlines()
+    lines = gipo("batch", "status", out, "--format", "md").stdout.splitlines()
     assert lines[0].startswith("| job | status | step |")
     assert len(lines) == 5
 
     file.write_text(file.read_text().replace("steps = 20\n", "steps = 30\n", 1))
-    code, _, said = finish(file, "--out", out)
-    assert code == 2
-    assert said == (
+    outcome = gipo("batch", file, "--out", out)
+    assert outcome.exit_code == 2
+    assert outcome.stderr == (
         f"gipo: {out / 'cartpole_seed-0'} was begun with steps 20, and the file now says 30.\n"
         "      Give the job another name, or the batch another --out; runs are never overwritten.\n"
     )
@@ -151,6 +151,45 @@ def test_stopped_cancelled_killed_and_gone_on_with_it_ends_in_the_same_bytes(car
     assert {key: mine[key] for key in theirs} == theirs
 
 
+def test_a_job_that_is_stopped_as_it_starts_has_not_failed(gipo, cartpole_log, tmp_path):
+    file, out = tmp_path / "jobs.toml", tmp_path / "batch"
+    file.write_text(f'[[job]]\ndataset = "{cartpole_log}"\n{LONG}')
+    with batch(file, "--out", out) as process:
+        while not (out / "batch.json").exists():
+            time.sleep(0.01)
+        process.terminate()
+        _, said = process.communicate()
+    assert process.returncode == 143, said
+    (job,) = json.loads(gipo("batch", "status", out, "--json").stdout)["jobs"]
+    assert (job["status"], job["attempts"], job["error"]) == ("waiting", 1, None)
+
+
+def test_a_batch_directory_that_cannot_be_written_is_one_sentence(gipo, cartpole_log, tmp_path):
+    file, out = tmp_path / "jobs.toml", tmp_path / "batch"
+    file.write_text(f'[[job]]\nname = "a"\ndataset = "{cartpole_log}"\n{QUICK}')
+    out.mkdir()
+    (out / "jobs.json").write_text('{"format": 1, "jobs": []}')
+    (out / "logs" / "a.log").mkdir(parents=True)
+    outcome = gipo("batch", file, "--out", out, "--quiet")
+    assert outcome.exit_code == 3
+    assert outcome.stderr == (
+        f"gipo: {out} cannot be written (Is a directory); what ran was asked to save and stop.\n"
+        f"      Mend that, then go on with: gipo batch {file} --out {out}\n"
+    )
+
+
+def test_a_list_of_jobs_that_is_somebody_elses_is_left_alone(gipo, cartpole_log, tmp_path):
+    file, out = tmp_path / "jobs.toml", tmp_path / "theirs"
+    file.write_text(f'[[job]]\ndataset = "{cartpole_log}"\n')
+    out.mkdir()
+    (out / "jobs.json").write_text('["mine"]')
+    outcome = gipo("batch", file, "--out", out)
+    assert outcome.exit_code == 3
+    assert outcome.stderr.startswith(f"gipo: {out}/jobs.json is not of format 1, which this version reads.\n")
+    assert [path.name for path in out.iterdir()] == ["jobs.json"]
+    assert (out / "jobs.json").read_text() == '["mine"]'
+
+
 def test_a_dry_run_prints_the_commands_and_writes_nothing(gipo, cartpole_log, tmp_path):
     file = tmp_path / "jobs.toml"
     file.write_text(f'[[job]]\ndataset = "{cartpole_log}"\nfail_if = "held_out.kl > 1"\n')
@@ -169,7 +208,10 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(gipo, cartpole_log, tm
         (("cancel", "."), 3, "gipo: . is not a batch: it has no jobs.json.\n"),
         (("status", ".", "--format", "xls"), 2, "gipo: there is no format 'xls'.\n"),
         (("nowhere.toml",), 2, "gipo: nowhere.toml cannot be read (No such file or directory).\n"),
-        (("jobs.toml",), 3, "gipo: there is no file gone.hdf5.\n"),
+        (("jobs.toml",), 3, "gipo: jobs.toml:2: there is no file gone.hdf5.\n"),
+        (("jobs.toml", "--dry-run"), 3, "gipo: jobs.toml:2: there is no file gone.hdf5.\n"),
+        (("jobs.toml", "--out", "."), 2, "gipo: the batch directory . is not empty, and no batch.\n"),
+        (("jobs.toml", "--out", "jobs.toml"), 2, "gipo: the batch directory jobs.toml is a file.\n"),
     ],
 )
 def test_what_is_not_there_is_named(gipo, tmp_path, monkeypatch, arguments, code, said):

@@ -57,6 +57,12 @@ def test_every_objective_moves_the_policy_towards_the_advantages(gipo, cartpole_
     assert json.loads(outcome.stdout)["held_out"]["surrogate"] > 0.02
 
 
+def test_a_name_too_long_for_a_path_is_bad_data(gipo):
+    outcome = gipo("train", "--dataset", "a" * 300, "--dry-run")
+    assert outcome.exit_code == 3
+    assert "is not a path that can be looked up" in outcome.stderr
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(gipo, cartpole_log, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         gipo("train", "--dataset", cartpole_log, "--out", tmp_path / name, "--seed", seed, "--quiet", *QUICK,

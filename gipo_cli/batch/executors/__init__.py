@@ -1,6 +1,5 @@
 """Who runs the attempts of a batch, one file each; the bytes of the runs are the same whoever does."""
 
-import signal
 from typing import Protocol
 
 from gipo_cli.batch.directory import Listed
@@ -19,6 +18,6 @@ class Executor(Protocol):
         """Names and exit codes of the attempts that ended since it was last asked; negative: killed by that signal."""
         ...
 
-    def stop(self, number: signal.Signals) -> None:
-        """Send every attempt a signal on which it saves and goes; `ended` says when it did."""
+    def stop(self) -> None:
+        """Ask every attempt to save and go; `ended` says when it did."""
         ...

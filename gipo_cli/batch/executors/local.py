@@ -1,7 +1,6 @@
 """Processes of this machine."""
 
 import os
-import signal
 import subprocess
 
 from gipo_cli.batch.attempt import begin
@@ -29,7 +28,7 @@ class Local:
             del self._running[name]
         return over
 
-    def stop(self, number: signal.Signals) -> None:
-        """Send every process a signal."""
+    def stop(self) -> None:
+        """SIGTERM: a SIGINT is lost on a process that starts up where a shell had it ignored."""
         for process in self._running.values():
-            process.send_signal(number)
+            process.terminate()

@@ -1,0 +1,70 @@
+"""Locks: who holds one can be asked at any time, and asking takes it from nobody."""
+
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from gipo_cli.locking import HeldError, hold, holder, tell
+
+ASKING = """
+import sys
+from pathlib import Path
+from gipo_cli.locking import holder
+print("asking", flush=True)
+while True:
+    holder(Path(sys.argv[1]))
+"""
+HOLDING = """
+import sys, time
+from pathlib import Path
+from gipo_cli.locking import hold
+lock = hold(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def started(program, path):
+    """A process that has begun with it, and is gone after the block, whatever came of that."""
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+def test_whoever_asks_keeps_nobody_from_taking_it(tmp_path):
+    path = tmp_path / "lock"
+    path.touch()
+    with started(ASKING, path):
+        for _ in range(300):
+            hold(path).close()
+
+
+def test_the_one_who_holds_it_is_named_and_told_and_nobody_else(tmp_path):
+    path = tmp_path / "lock"
+    assert holder(path) is None
+    assert not tell(path, signal.SIGTERM)
+    with started(HOLDING, path) as holding:
+        assert holder(path).startswith(f"process {holding.pid} on ")
+        with pytest.raises(HeldError, match=f"^process {holding.pid} on "):
+            hold(path)
+        assert tell(path, signal.SIGTERM)
+        assert holding.wait(10) == -signal.SIGTERM
+    assert holder(path) is None
+    assert path.read_text().startswith(f"process {holding.pid} on ")  # an old name, which holds nothing
+    assert not tell(path, signal.SIGTERM)
+
+
+def test_one_on_another_machine_is_not_told(tmp_path):
+    path = tmp_path / "lock"
+    with hold(path) as lock:
+        path.write_text("process 1 on elsewhere\n")
+        assert holder(path) == "process 1 on elsewhere"
+        assert not tell(path, signal.SIGKILL)
+        assert not lock.closed
