@@ -102,7 +102,7 @@ def _toml_value(text: str) -> Any:
     """What a value on the command line means: as TOML reads it, or the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 
@@ -117,5 +117,5 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise SettingError(f"{what}{path} cannot be read ({reason}).") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingError(f"{what}{path} is not TOML ({error}).") from error

@@ -96,6 +96,7 @@ AXES = "objective, seed, sigma"
     [
         ("[matrix]\nseed = 1", ":2: seed is 1; a matrix wants a list.", "Write seed = [...]."),
         ("[matrix]\ndataset = [", ": Invalid", None),
+        ("a = " + "[" * 5000 + "]" * 5000, ": Invalid", None),
         ("[matrx]\nseed = [1]", ":1: there is no table 'matrx'.", "Did you mean 'matrix'?"),
         (MATRIX + "\n[[exclude]]\nseed = 7\n", ":12: this excludes no job.", f"Axes of the matrix: {AXES}."),
         (MATRIX + "# x\nstepz = [\n1,\n]\n", ":12: there is no setting 'stepz'.", "Did you mean 'steps'?"),
