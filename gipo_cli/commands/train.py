@@ -25,8 +25,10 @@ from gipo_cli.commands import (
     split_names,
 )
 from gipo_cli.config import TrainConfig, from_values
-from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError, unknown_name
-from gipo_cli.gates import Gate, enforce, parse_gates, pass_through, require_known
+from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, OutOfTime, SettingError, unknown_name
+from gipo_cli.gates import enforce, parse_gates, pass_through, require_known
+from gipo_cli.training.resuming import gates_of_run, refuse_changes, require_same_log, settings_of_run, so_far
+from gipo_cli.training.time_limit import time_limit
 
 if TYPE_CHECKING:
     from gipo_cli.data.trajectories import Trajectories
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from gipo_cli.runs import RunDirectory
 
 DEFAULTS = {name: field.default for name, field in TrainConfig.__dataclass_fields__.items()}
-STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted"}
+STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted", OutOfTime: "interrupted"}
 # Of the summary as `gates.flatten` has them, but for the settings of objective and advantage; a test holds them to it.
 SUMMARY_KINDS: dict[str, type] = {
     **dict.fromkeys(
@@ -112,6 +114,16 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")
     ] = False,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Stop with a checkpoint before this much time has passed: 90s, 50m, 1h30m. Continue with --resume.",
+        ),
+    ] = None,
+    max_time_exit: Annotated[
+        int | None, typer.Option(metavar="CODE", help="Exit code where --max-time ends the command. (default: 0)")
+    ] = None,
     log_to: Annotated[
         list[str] | None,
         typer.Option(metavar="NAMES", help="Send the metrics to tensorboard, trackio or wandb, too, comma-separated."),
@@ -121,6 +133,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
 ) -> None:
     """Train a policy on a log alone, and say how far it can be trusted."""
+    limit = time_limit(max_time, max_time_exit)
     gates = parse_gates(fail_if)
     flags = {
         "dataset": dataset, "objective": objective, "advantage": advantage, "steps": steps, "kl_target": kl_target,
@@ -132,13 +145,13 @@ def train(
     flags = {name: value for name, value in flags.items() if value is not None}
     assignments = [*(set_ or []), *([_sigma(sigma)] if sigma is not None else [])]
     if resume is not None:
-        _refuse_changes({**flags, "set": assignments or None, "config": config, "out": out, "reuse": reuse})
-    settled = _settle(config, flags, assignments) if resume is None else _settings_of_run(resume)
+        refuse_changes({**flags, "set": assignments or None, "config": config, "out": out, "reuse": reuse})
+    settled = _settle(config, flags, assignments) if resume is None else settings_of_run(resume)
     if resume is not None and device is not None:
         settled = replace(settled, device=device)
 
     if resume is not None and not gates:
-        gates = _gates_of_run(resume)
+        gates = gates_of_run(resume)
     require_known(gates, _kinds(settled))
 
     import torch
@@ -185,7 +198,7 @@ def train(
             run.write_config(settled.to_dict())
             run.update(**_facts(settled, opened))
         else:
-            _require_same_log(run, log)
+            require_same_log(run, log)
         expressions = [gate.expression for gate in gates]
         run.update(status="running", device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[])
         torch.set_num_threads(settled.threads)
@@ -193,10 +206,15 @@ def train(
             with reporting(trackers, run, settled.to_dict()) as reporters:
                 trained = fit(
                     settled, objective_function, estimator, log, run, chosen_device, watch.phase, reused,
-                    reporters.report,
+                    reporters.report, limit,
                 )  # fmt: skip
         except GipoError as error:
             run.update(status=STATUS.get(type(error), "failed"), error=error.message)
+            if isinstance(error, OutOfTime):
+                if json:
+                    terminal.json_document(so_far(settled, run))
+                if gates:
+                    error.hint += f"\nThe run has not ended: {_gates_are(len(gates))} not judged yet."
             raise
         settings = trained.width.settings(settled.settings)
         summary = _summary(settled, settings, run, trained.facts, time.monotonic() - watch.began)
@@ -280,21 +298,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingError(f"--config: {path} is not TOML ({error}).") from error
 
 
-def _refuse_changes(given: dict[str, Any]) -> None:
-    changed = [name for name, value in given.items() if value is not None and name != "device"]
-    if changed:
-        raise SettingError(
-            f"--resume takes every setting from the run; --{changed[0].replace('_', '-')} cannot be given with it.",
-            "A run with other settings is a new run: give it its own --out.",
-        )
-
-
-def _settings_of_run(place: Path) -> TrainConfig:
-    from gipo_cli.runs import RunDirectory
-
-    return from_values(RunDirectory.open(place).read_config(), str(place / "config.toml"))
-
-
 def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
     """What run.json says about the log and the software, for whoever reads it later."""
     from importlib.metadata import version
@@ -328,23 +331,6 @@ def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
     }
 
 
-def _require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
-    recorded = run.record().get("dataset", {}).get("fingerprint")
-    if recorded != log.fingerprint:
-        raise RunError(
-            f"{run.path} was trained on another log: fingerprint {recorded}, that of {log.name} is {log.fingerprint}.",
-            "Bring back the log that the run began with, or start a new run with --out.",
-        )
-
-
-def _gates_of_run(place: Path) -> list[Gate]:
-    """The gates that a run was begun with: being stopped lifts none of them."""
-    from gipo_cli.runs import RunDirectory
-
-    given = RunDirectory.open(place).record().get("fail_if")
-    return parse_gates([text for text in given if isinstance(text, str)] if isinstance(given, list) else None)
-
-
 def _kinds(config: TrainConfig) -> dict[str, type]:
     """Every key of the summary that training will end with, so that a gate that means nothing costs no training."""
     settings = {f"settings.{name}": float for name in config.settings}
@@ -369,6 +355,10 @@ def _summary(
         **facts,
         "held_out": final["held_out"],
     }
+
+
+def _gates_are(count: int) -> str:
+    return "1 gate is" if count == 1 else f"{count} gates are"
 
 
 def _show_plan(config: TrainConfig, log: "Trajectories", place: Path, device: str, as_json: bool) -> None:
