@@ -27,11 +27,21 @@ from gipo_cli.commands import (
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, OutOfTime, SettingError, unknown_name
 from gipo_cli.gates import enforce, parse_gates, pass_through, require_known
-from gipo_cli.training.resuming import gates_of_run, refuse_changes, require_same_log, settings_of_run, so_far
+from gipo_cli.training.resuming import (
+    RUN_VERSION,
+    gates_of_run,
+    notes_on,
+    refuse_changes,
+    require_log_there,
+    require_same_log,
+    run_to_resume,
+    settings_of_run,
+    so_far,
+    summary_of_finished,
+)
 from gipo_cli.training.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from gipo_cli.data.trajectories import Trajectories
     from gipo_cli.logs import Opened
     from gipo_cli.runs import RunDirectory
 
@@ -60,6 +70,10 @@ SUMMARY_KINDS: dict[str, type] = {
         float,
     ),
 }  # fmt: skip
+SUMMARY = (
+    "run", "status", "dataset", "objective", "settings", "advantage", "advantage_settings", "steps", "ended_early",
+    "seconds", "warm_start", "critic", "certificate", "held_out",
+)  # fmt: skip
 DATASET_KEYS = ("name", "fingerprint", "transitions", "episodes", "log_probs", "environment", "mean_return")
 
 
@@ -105,7 +119,10 @@ def train(
         Path | None, typer.Option(help="Read settings from a TOML file; flags win over it.", show_default=False)
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Continue a run from its newest whole checkpoint.")
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Continue a run, also named by a checkpoint of it, from its newest whole checkpoint."
+        ),
     ] = None,
     reuse: Annotated[
         Path | None,
@@ -146,13 +163,22 @@ def train(
     assignments = [*(set_ or []), *([_sigma(sigma)] if sigma is not None else [])]
     if resume is not None:
         refuse_changes({**flags, "set": assignments or None, "config": config, "out": out, "reuse": reuse})
-    settled = _settle(config, flags, assignments) if resume is None else settings_of_run(resume)
-    if resume is not None and device is not None:
-        settled = replace(settled, device=device)
-
-    if resume is not None and not gates:
-        gates = gates_of_run(resume)
+    resumed = None if resume is None else run_to_resume(resume)
+    settled = _settle(config, flags, assignments) if resumed is None else settings_of_run(resumed)
+    if resumed is not None:
+        settled = replace(settled, device=device or settled.device)
+        gates = gates or gates_of_run(resumed)
     require_known(gates, _kinds(settled))
+    if resumed is not None:
+        finished = summary_of_finished(resumed, settled, SUMMARY, DATASET_KEYS)
+        if finished is not None:
+            problem = pass_through(gates, finished)
+            if fail_if:
+                with resumed:
+                    resumed.update(fail_if=fail_if, gates=finished.get("gates", []))
+            _print_and_judge(finished, problem, as_json=json)
+            return
+        require_log_there(resumed, settled)
 
     import torch
 
@@ -160,7 +186,7 @@ def train(
     from gipo_cli.logs import open_log
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
-    from gipo_cli.rendering.summary import print_summary
+    from gipo_cli.rendering.plan import show_plan
     from gipo_cli.rendering.watch import Watch
     from gipo_cli.runs import RunDirectory
     from gipo_cli.trackers import reporting, require_trackers
@@ -184,14 +210,14 @@ def train(
     if settled.ratios == "per-dimension":
         require_dimensions(log)
     reused = require_same_start(reuse, settled, log) if reuse is not None else None
-    place = resume or out or Path("runs") / log.name
+    place = resumed.path if resumed else out or Path("runs") / log.name
     if dry_run:
         RunDirectory.refuse_occupied(place)
         if gates:
             terminal.note(f"{len(gates)} gates are understood; a dry run has nothing to judge by them.")
-        _show_plan(settled, log, place, str(chosen_device), as_json=json)
+        show_plan(settled, log, place, str(chosen_device), as_json=json)
         return
-    run = RunDirectory.open(place) if resume is not None else RunDirectory.create(place)
+    run = resumed or RunDirectory.create(place)
     with run:
         if resume is None:
             # The record comes last: a directory is a run once it has one, and then its configuration is there.
@@ -199,6 +225,11 @@ def train(
             run.update(**_facts(settled, opened))
         else:
             require_same_log(run, log)
+            for text in notes_on(resume, run):
+                terminal.note(text)
+            if not run.has_config():
+                run.write_config(settled.to_dict())
+                terminal.note(f"note: config.toml was missing from {run.path}; it is there again, as the run began.")
         expressions = [gate.expression for gate in gates]
         run.update(status="running", device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[])
         torch.set_num_threads(settled.threads)
@@ -209,7 +240,7 @@ def train(
                     reporters.report, limit,
                 )  # fmt: skip
         except GipoError as error:
-            run.update(status=STATUS.get(type(error), "failed"), error=error.message)
+            run.end_badly(STATUS.get(type(error), "failed"), error.message)
             if isinstance(error, OutOfTime):
                 if json:
                     terminal.json_document(so_far(settled, run))
@@ -221,7 +252,14 @@ def train(
         problem = pass_through(gates, summary)
         # The record keeps its own, fuller account of the dataset.
         run.update(**{**summary, "dataset": run.record()["dataset"]})
-    if json:
+    _print_and_judge(summary, problem, as_json=json)
+
+
+def _print_and_judge(summary: dict[str, Any], problem: SettingError | None, *, as_json: bool) -> None:
+    from gipo_cli.rendering import terminal
+    from gipo_cli.rendering.summary import print_summary
+
+    if as_json:
         terminal.json_document(summary)
     else:
         print_summary(summary)
@@ -305,7 +343,8 @@ def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
     log = opened.log
     packages = ("torch", "numpy", "h5py", "gymnasium", "safetensors")
     return {
-        "run_version": 1,
+        "run_version": RUN_VERSION,
+        "config": config.to_dict(),
         "dataset": {
             "name": log.name,
             "source": log.source,
@@ -359,25 +398,3 @@ def _summary(
 
 def _gates_are(count: int) -> str:
     return "1 gate is" if count == 1 else f"{count} gates are"
-
-
-def _show_plan(config: TrainConfig, log: "Trajectories", place: Path, device: str, as_json: bool) -> None:
-    from gipo_cli.rendering import terminal
-
-    plan = {
-        "run": str(place),
-        "status": "dry run",
-        "device": device,
-        "dataset": {
-            "name": log.name, "fingerprint": log.fingerprint, "transitions": log.transitions,
-            "episodes": log.episodes, "log_probs": log.log_probs_origin,
-        },
-        "config": config.to_dict(),
-    }  # fmt: skip
-    if as_json:
-        terminal.json_document(plan)
-        return
-    terminal.line(f"Would train on {log.name} ({log.transitions:,} steps, {log.episodes:,} episodes) into {place}.")
-    settings = {**config.to_dict(), **config.settings, **config.advantage_settings}
-    del settings["settings"], settings["advantage_settings"]
-    terminal.table("", ["setting", "value"], [[name, str(value)] for name, value in settings.items()])

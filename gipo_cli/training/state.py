@@ -15,6 +15,8 @@ from gipo_cli.training import checkpoints
 from gipo_cli.training.anchor import Anchor
 from gipo_cli.training.width import Width
 
+CHECKPOINT_VERSION = 1  # of what a checkpoint holds; those before it had none
+
 
 @dataclass
 class Training:
@@ -76,6 +78,7 @@ def save(run: RunDirectory, now: Training) -> None:
             **({"beta": beta_tensors} if beta else {}),
         },
         {
+            "checkpoint_version": CHECKPOINT_VERSION,
             "policy_spec": now.policy.spec.to_dict(),
             "optimizer": optimizer_groups,
             "facts": now.facts,
@@ -89,8 +92,15 @@ def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: tor
     """Go on from a checkpoint exactly where it was written.
 
     Raises:
-        RunError: it is of an older version, which kept less.
+        RunError: it is of an older version, which kept less, or of a newer one.
     """
+    version = checkpoint.state.get("checkpoint_version", CHECKPOINT_VERSION)
+    if version != CHECKPOINT_VERSION:
+        raise RunError(
+            f"{checkpoint.path} is a checkpoint of format {version}; this version of gipo goes on with format "
+            f"{CHECKPOINT_VERSION}.",
+            "A newer gipo made it: pip install --upgrade gipo",
+        )
     if "width" not in checkpoint.tensors["training"] or "round" not in checkpoint.state:
         raise RunError(
             f"{checkpoint.path} was written by an older version of gipo, which kept less than going on needs.",
