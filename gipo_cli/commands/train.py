@@ -27,18 +27,7 @@ from gipo_cli.commands import (
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, OutOfTime, SettingError, unknown_name
 from gipo_cli.gates import enforce, parse_gates, pass_through, require_known
-from gipo_cli.training.resuming import (
-    RUN_VERSION,
-    gates_of_run,
-    notes_on,
-    refuse_changes,
-    require_log_there,
-    require_same_log,
-    run_to_resume,
-    settings_of_run,
-    so_far,
-    summary_of_finished,
-)
+from gipo_cli.training import resuming
 from gipo_cli.training.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -131,6 +120,13 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")
     ] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Keep the newest N checkpoints and that of step 0; of those the certificate chooses. (default: all)",
+        ),
+    ] = None,
     max_time: Annotated[
         str | None,
         typer.Option(
@@ -157,20 +153,20 @@ def train(
         "seed": seed, "device": device, "init": init, "log_prob_key": log_prob_key or None,
         "log_prob_convention": log_prob_convention or None, "mapping": _absolute(mapping),
         "repair": split_names(repair) or None, "behaviour": _absolute(behaviour),
-        "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
+        "keep": keep, "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
     }  # fmt: skip
     flags = {name: value for name, value in flags.items() if value is not None}
     assignments = [*(set_ or []), *([_sigma(sigma)] if sigma is not None else [])]
     if resume is not None:
-        refuse_changes({**flags, "set": assignments or None, "config": config, "out": out, "reuse": reuse})
-    resumed = None if resume is None else run_to_resume(resume)
-    settled = _settle(config, flags, assignments) if resumed is None else settings_of_run(resumed)
+        resuming.refuse_changes({**flags, "set": assignments or None, "config": config, "out": out, "reuse": reuse})
+    resumed = None if resume is None else resuming.run_to_resume(resume)
+    settled = _settle(config, flags, assignments) if resumed is None else resuming.settings_of_run(resumed)
     if resumed is not None:
         settled = replace(settled, device=device or settled.device)
-        gates = gates or gates_of_run(resumed)
+        gates = gates or resuming.gates_of_run(resumed)
     require_known(gates, _kinds(settled))
     if resumed is not None:
-        finished = summary_of_finished(resumed, settled, SUMMARY, DATASET_KEYS)
+        finished = resuming.summary_of_finished(resumed, settled, SUMMARY, DATASET_KEYS)
         if finished is not None:
             problem = pass_through(gates, finished)
             if fail_if:
@@ -178,7 +174,7 @@ def train(
                     resumed.update(fail_if=fail_if, gates=finished.get("gates", []))
             _print_and_judge(finished, problem, as_json=json)
             return
-        require_log_there(resumed, settled)
+        resuming.require_log_there(resumed, settled)
 
     import torch
 
@@ -224,8 +220,8 @@ def train(
             run.write_config(settled.to_dict())
             run.update(**_facts(settled, opened))
         else:
-            require_same_log(run, log)
-            for text in notes_on(resume, run):
+            resuming.require_same_log(run, log)
+            for text in resuming.notes_on(resume, run):
                 terminal.note(text)
             if not run.has_config():
                 run.write_config(settled.to_dict())
@@ -243,7 +239,7 @@ def train(
             run.end_badly(STATUS.get(type(error), "failed"), error.message)
             if isinstance(error, OutOfTime):
                 if json:
-                    terminal.json_document(so_far(settled, run))
+                    terminal.json_document(resuming.so_far(settled, run))
                 if gates:
                     error.hint += f"\nThe run has not ended: {_gates_are(len(gates))} not judged yet."
             raise
@@ -343,7 +339,7 @@ def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
     log = opened.log
     packages = ("torch", "numpy", "h5py", "gymnasium", "safetensors")
     return {
-        "run_version": RUN_VERSION,
+        "run_version": resuming.RUN_VERSION,
         "config": config.to_dict(),
         "dataset": {
             "name": log.name,

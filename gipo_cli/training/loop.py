@@ -25,7 +25,7 @@ from gipo_cli.training.reuse import begin_from
 from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.signals import Stop, stop_requested
-from gipo_cli.training.state import Training, begun, is_checkpoint, restore, save
+from gipo_cli.training.state import Training, begun, is_checkpoint, remove_older, restore, save
 from gipo_cli.training.time_limit import TimeLimit
 from gipo_cli.training.warm_start import keep_behaviour, warm_start
 
@@ -74,6 +74,7 @@ def fit(
         sums = torch.zeros(2, device=device)  # loss and KL since the last report
         bounds = [line["held_out"].get("surrogate_lower") for line in run.metrics()]
         done = has_stalled(bounds, config.patience)
+        remove_older(config, run, now.step, last=done or now.step == config.steps)  # a kill may have come before
         if stop.limit.given:
             stop.limit.lap()
             run.write_log_ratios(**log_ratios(now, samples))  # to know how long that takes at the end
@@ -121,6 +122,7 @@ def fit(
                 stopping = stop.requested or stop.limit.is_near()
                 if done or stopping or is_checkpoint(config, now.step):
                     save(run, now)
+                    remove_older(config, run, now.step, last=done)
                     stop.limit.lap("checkpoint")
                 if stopping and not done:
                     break

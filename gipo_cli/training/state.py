@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gipo_cli import checkpoint_files
 from gipo_cli.config import TrainConfig
 from gipo_cli.errors import RunError
 from gipo_cli.policies.policy import Policy
@@ -62,6 +63,34 @@ def adam(policy: Policy, config: TrainConfig) -> torch.optim.Optimizer:
 def is_checkpoint(config: TrainConfig, step: int) -> bool:
     """Whether a checkpoint is due at a report: the first one at or after each `checkpoint_every` updates."""
     return step % config.report_every == 0 and step % config.checkpoint_every < config.report_every
+
+
+def older_checkpoints(config: TrainConfig, step: int) -> list[int]:
+    """Steps above 0 whose checkpoints a run that was never stopped has when it comes to `step`, oldest first."""
+    return [earlier for earlier in range(1, step) if is_checkpoint(config, earlier)][-config.keep :]
+
+
+def remove_older(config: TrainConfig, run: RunDirectory, step: int, last: bool) -> None:
+    """Leave the newest checkpoints alone, as many as `keep` says, and that of step 0, which other runs start from.
+
+    What an interruption saved at a step of its own is not counted, and goes with the next checkpoint: a run that was
+    stopped keeps what it would have kept.
+
+    Args:
+        config: of which keep=0 removes none.
+        run: to remove them from.
+        step: of the newest checkpoint, which is visible.
+        last: whether the run ends with it.
+    """
+    if not config.keep:
+        return
+    counts = last or is_checkpoint(config, step)
+    counted = [*older_checkpoints(config, step), *([step] if counts else [])]
+    kept = {0, step, *counted[-config.keep :]}
+    for path in checkpoint_files.checkpoints_in(run.path):
+        older = checkpoint_files.step_of(path)
+        if older < step and older not in kept and checkpoint_files.is_whole(path):
+            checkpoint_files.remove(path)
 
 
 def save(run: RunDirectory, now: Training) -> None:
