@@ -73,8 +73,15 @@ def write(run: Path, step: int, files: dict[str, bytes]) -> Path:
         }
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         durable.write_directory(final, {**files, MANIFEST: text.encode()}, _unfinished(final))
-    durable.write(run / LATEST, f"{final.name}\n".encode())
+    name_latest(run, final)
     return final
+
+
+def name_latest(run: Path, checkpoint: Path) -> None:
+    """Write the name of the newest checkpoint, unless it is there: a kill may have come before it was."""
+    text, place = f"{checkpoint.name}\n".encode(), run / LATEST
+    if not place.is_file() or place.read_bytes() != text:
+        durable.write(place, text)
 
 
 def remove(path: Path) -> None:

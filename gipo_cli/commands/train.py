@@ -227,7 +227,9 @@ def train(
                 run.write_config(settled.to_dict())
                 terminal.note(f"note: config.toml was missing from {run.path}; it is there again, as the run began.")
         expressions = [gate.expression for gate in gates]
-        run.update(status="running", device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[])
+        run.update(
+            status="running", error=None, device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[]
+        )
         torch.set_num_threads(settled.threads)
         try:
             with reporting(trackers, run, settled.to_dict()) as reporters:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gipo_cli.advantages import Progress
+from gipo_cli.checkpoint_files import name_latest
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError
@@ -62,6 +63,7 @@ def fit(
         newest = checkpoints.load_latest(run.path)
         if newest is not None:
             now = restore(config, newest, device)
+            name_latest(run.path, newest.path)
         elif reused is not None:
             now = begin_from(reused, config, log, run, device)
         else:
