@@ -65,6 +65,7 @@ class TrainConfig:
 
     report_every: int = 100
     checkpoint_every: int = 500
+    keep: int = 0  # newest checkpoints that stay, beside that of step 0; 0 keeps all
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with, before anything is read or written."""
@@ -85,6 +86,7 @@ class TrainConfig:
         _require("improvement_kl", self.improvement_kl, lambda value: value >= 0, "0 (beta's own values) or above")
         _require("discount", self.discount, lambda value: 0 <= value < 1, "of 0 or above and below 1")
         _require("patience", self.patience, lambda value: value >= 0, "0 (off) or above")
+        _require("keep", self.keep, lambda value: value >= 0, "0 (all) or above")
         _require("seed", self.seed, lambda value: 0 <= value < 2**63, "0 or above")
         _require("held_out_fraction", self.held_out_fraction, lambda value: 0 < value < 1, "between 0 and 1")
         if self.patience and self.rounds > 1:

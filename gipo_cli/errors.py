@@ -28,7 +28,7 @@ class GipoError(Exception):
     keeps its traceback.
     """
 
-    exit_code = ExitCode.BUG
+    exit_code: int = ExitCode.BUG
 
     def __init__(self, message: str, hint: str = "") -> None:
         # Names and texts in it may be a stranger's, of any length.
@@ -69,11 +69,15 @@ class BatchError(GipoError):
 class InterruptedRun(GipoError):
     """A signal stopped the run after it saved a checkpoint."""
 
-    exit_code = ExitCode.INTERRUPTED
+    exit_code: int = ExitCode.INTERRUPTED
 
-    def __init__(self, message: str, hint: str = "", exit_code: ExitCode = ExitCode.INTERRUPTED) -> None:
+    def __init__(self, message: str, hint: str = "", exit_code: int = ExitCode.INTERRUPTED) -> None:
         super().__init__(message, hint)
         self.exit_code = exit_code
+
+
+class OutOfTime(InterruptedRun):
+    """The time that --max-time gave has passed, or would before the next checkpoint; not a failure unless asked."""
 
 
 def brief(error: BaseException, most: int = 200) -> str:

@@ -6,10 +6,13 @@ import re
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+
+from gipo_cli import durable
 
 PATIENCE = 0.3  # seconds for which a lock may be taken by somebody who only looks whether it is (`holder`)
+LONGEST = 1000  # bytes of a name
 SETTLING = 0.05  # seconds within which whoever takes a lock has written its name into it
 
 
@@ -17,33 +20,43 @@ class HeldError(Exception):
     """Another process holds the lock; the text says which, where it is known."""
 
 
-def hold(path: Path) -> IO[str]:
-    """Take a lock and write into it who has it; closing the file lets go.
+@durable.failing_by_name
+def hold(path: Path) -> int:
+    """Take a lock and write into it who has it.
+
+    Returns:
+        A handle, which `release` closes; the end of the process does, too.
 
     Raises:
         HeldError: another process has it.
-        OSError: it cannot be written.
+        WriteFailed: it cannot be written.
     """
-    lock = path.open("a+", encoding="utf-8")
-    until = time.monotonic() + PATIENCE
-    while not _try(lock, fcntl.LOCK_EX):
-        if time.monotonic() > until:
-            lock.seek(0)
-            who = lock.read().strip()
-            lock.close()
-            raise HeldError(who or "another process")
-        time.sleep(PATIENCE / 30)
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    lock.flush()
-    return lock
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        until = time.monotonic() + PATIENCE
+        while not _try(handle, fcntl.LOCK_EX):
+            if time.monotonic() > until:
+                raise HeldError(os.read(handle, LONGEST).decode(errors="replace").strip() or "another process")
+            time.sleep(PATIENCE / 30)
+        os.ftruncate(handle, 0)
+        durable.write_all(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    except BaseException:
+        release(handle)
+        raise
+    return handle
+
+
+def release(handle: int) -> None:
+    """Let go of a lock."""
+    with suppress(OSError):
+        os.close(handle)
 
 
 def holder(path: Path) -> str | None:
     """Who holds a lock at this moment; none where nobody does."""
     try:
         with path.open(encoding="utf-8") as lock:
-            return None if _try(lock, fcntl.LOCK_SH) else lock.read().strip() or "another process"
+            return None if _try(lock.fileno(), fcntl.LOCK_SH) else lock.read().strip() or "another process"
     except OSError:
         return None
 
@@ -64,9 +77,9 @@ def tell(path: Path, number: signal.Signals) -> bool:
     return True
 
 
-def _try(lock: IO[str], kind: int) -> bool:
+def _try(handle: int, kind: int) -> bool:
     try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

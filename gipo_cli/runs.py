@@ -2,44 +2,27 @@
 
 import io
 import json
-import os
 import re
 import tomllib
 import zipfile
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from gipo_cli import durable
+from gipo_cli.checkpoint_files import LATEST, checkpoints_in, remove_unfinished
 from gipo_cli.errors import RunError, SettingError, brief
-from gipo_cli.locking import HeldError, hold
+from gipo_cli.locking import HeldError, hold, release
 
 CONFIG, RECORD, METRICS, LOG_RATIOS, LOCK = "config.toml", "run.json", "metrics.jsonl", "log_ratios.npz", "run.lock"
 EVALUATION, OFFLINE = "evaluation.json", "offline.json"
-
-
-def sync_directory(path: Path) -> None:
-    """Push a directory's entries to the disk: a rename is not kept before that."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def atomic_write(path: Path, content: bytes) -> None:
-    """Replace a file by new content; whoever reads sees the old bytes or the new ones."""
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync_directory(path.parent)
+POLICIES = ("behaviour.safetensors", "trained.safetensors")
+# What whoever holds the lock alone writes, by `durable.write`; an evaluation is written by anyone.
+LOCKED = (CONFIG, RECORD, METRICS, LOG_RATIOS, LATEST, *POLICIES)
+UNBEGUN = re.compile(r"config\.toml|run\.lock|\.(config\.toml|run\.json)\.tmp-\d+")  # before there is a record
 
 
 class RunDirectory:
@@ -47,7 +30,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
 
     @staticmethod
     def refuse_occupied(path: Path) -> None:
@@ -56,7 +39,7 @@ class RunDirectory:
         Raises:
             SettingError: the place is a file, or a directory that is not empty.
         """
-        if path.is_dir() and {entry.name for entry in path.iterdir()} <= {CONFIG, LOCK}:
+        if path.is_dir() and all(UNBEGUN.fullmatch(entry.name) for entry in path.iterdir()):
             return  # empty, or a run that was killed before its record was written: there is nothing to lose
         if path.exists():
             what = "is not empty" if path.is_dir() else "is a file"
@@ -72,7 +55,7 @@ class RunDirectory:
         """
         cls.refuse_occupied(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            durable.make_directory(path)
         except OSError as error:
             raise SettingError(f"the output directory {path} cannot be made ({error.strerror}).") from error
         return cls(path)
@@ -86,6 +69,8 @@ class RunDirectory:
         """
         if not path.is_dir():
             raise RunError(f"there is no run directory {path}.", "Runs are made by `gipo train --out RUN`.")
+        if not (path / RECORD).is_file() and checkpoints_in(path):
+            raise RunError(f"{path} has checkpoints, but no {RECORD}, which says of what log they are.", _rescue(path))
         if not (path / RECORD).is_file():
             raise RunError(f"{path} is not a run: it has no {RECORD}.", "Runs are made by `gipo train --out RUN`.")
         return cls(path)
@@ -100,19 +85,40 @@ class RunDirectory:
             self._lock = hold(self.path / LOCK)
         except HeldError as error:
             raise RunError(f"{self.path} is being written by {error}.", "Wait for it.") from error
-        except OSError as error:
-            raise RunError(f"{self.path} cannot be written ({error.strerror}).") from error
+        except durable.WriteFailed as error:
+            raise self._refusal(error) from error
+        durable.remove_leftovers(self.path, LOCKED)
+        remove_unfinished(self.path)
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Let go of the run."""
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Let go of the run; where it could not be written, its record says that it failed, if that can be written.
+
+        Raises:
+            RunError: it could not be written.
+        """
+        refusal = self._refusal(error) if isinstance(error, durable.WriteFailed) else None
+        if refusal is not None and (self.path / RECORD).exists():
+            self.end_badly("failed", refusal.message)
         if self._lock is not None:
-            self._lock.close()
+            release(self._lock)
             self._lock = None
+        if refusal is not None:
+            raise refusal from error
+
+    def _refusal(self, error: OSError) -> RunError:
+        """Once it has a record a run is resumed; before that it is begun again."""
+        again = "" if (self.path / RECORD).exists() else "give the same command again."
+        return durable.refusal(self.path, error, again)
+
+    def end_badly(self, status: str, message: str) -> None:
+        """Say in the record how a run ended, where that can be written: there is an error to report already."""
+        with suppress(OSError, RunError):
+            self.update(status=status, error=message)
 
     def write_config(self, values: dict[str, Any]) -> None:
         """Write config.toml; `gipo train --config` on it repeats the run."""
-        atomic_write(self.path / CONFIG, toml_text(values).encode())
+        durable.write(self.path / CONFIG, toml_text(values).encode())
 
     def read_config(self) -> dict[str, Any]:
         """Read config.toml.
@@ -123,7 +129,10 @@ class RunDirectory:
         try:
             return tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / CONFIG} cannot be read ({error}).") from error
+            raise RunError(
+                f"{self.path / CONFIG} cannot be read ({error}).",
+                f"Move it away: gipo train --resume {self.path} writes it again as the run began.",
+            ) from error
 
     def record(self) -> dict[str, Any]:
         """Read run.json.
@@ -134,21 +143,21 @@ class RunDirectory:
         try:
             record = _json((self.path / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.path / RECORD} cannot be read ({brief(error)}).") from error
+            raise RunError(f"{self.path / RECORD} cannot be read ({brief(error)}).", _rescue(self.path)) from error
         if not isinstance(record, dict):
-            raise RunError(f"{self.path / RECORD} is damaged: expected an object.")
+            raise RunError(f"{self.path / RECORD} is damaged: expected an object.", _rescue(self.path))
         return record
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json, keeping the others."""
         record = self.record() if (self.path / RECORD).exists() else {}
         text = json.dumps(record | fields, indent=1, allow_nan=False)
-        atomic_write(self.path / RECORD, (text + "\n").encode())
+        durable.write(self.path / RECORD, (text + "\n").encode())
 
     def write_evaluation(self, document: dict[str, Any], name: str = EVALUATION) -> None:
         """Write evaluation.json in place of an older one; no lock is needed, since training never touches it."""
         text = json.dumps(document, indent=1, allow_nan=False)
-        atomic_write(self.path / name, (text + "\n").encode())
+        durable.write(self.path / name, (text + "\n").encode())
 
     def evaluation(self, name: str = EVALUATION) -> dict[str, Any] | None:
         """Read evaluation.json, or offline.json; none where the run has not been evaluated so.
@@ -169,10 +178,8 @@ class RunDirectory:
         return found
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
-        """Add one line to metrics.jsonl."""
-        with (self.path / METRICS).open("ab") as file:
-            file.write((json.dumps(metrics, allow_nan=False) + "\n").encode())
-            file.flush()
+        """Add one line to metrics.jsonl; it is on the disk before a checkpoint that follows it is."""
+        durable.append(self.path / METRICS, (json.dumps(metrics, allow_nan=False) + "\n").encode())
 
     def metrics(self) -> list[dict[str, Any]]:
         """The whole lines of metrics.jsonl; a line that a kill cut short is left out."""
@@ -190,7 +197,15 @@ class RunDirectory:
         """Keep the lines up to and including `step`: what came after the checkpoint is done again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept)
-        atomic_write(self.path / METRICS, text.encode())
+        durable.write(self.path / METRICS, text.encode())
+
+    def has_log_ratios(self) -> bool:
+        """Whether log_ratios.npz was written."""
+        return (self.path / LOG_RATIOS).is_file()
+
+    def has_config(self) -> bool:
+        """Whether config.toml is there."""
+        return (self.path / CONFIG).exists()
 
     def write_log_ratios(self, **arrays: np.ndarray) -> None:
         """Write log_ratios.npz; the same arrays give the same bytes, so no clock time goes into the archive."""
@@ -201,7 +216,15 @@ class RunDirectory:
                 np.save(member, array, allow_pickle=False)
                 stamp = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
                 archive.writestr(stamp, member.getvalue(), zipfile.ZIP_DEFLATED)
-        atomic_write(self.path / LOG_RATIOS, content.getvalue())
+        durable.write(self.path / LOG_RATIOS, content.getvalue())
+
+
+def _rescue(run: Path) -> str:
+    """What can be done with a run whose record is lost."""
+    again = f"Train it again: gipo train --config {run / CONFIG} --out NEW" if (run / CONFIG).exists() else ""
+    newest = checkpoints_in(run)[-1:]
+    start = f"Or start a new run from its policy: gipo train --init {newest[0]}" if newest else ""
+    return "\n".join(line for line in (again, start) if line)
 
 
 def _json(text: str | bytes) -> Any:

@@ -30,6 +30,10 @@ SUMMARY_KINDS: dict[str, type] = {
         float,
     ),
 }  # fmt: skip
+SUMMARY = (
+    "run", "status", "dataset", "objective", "settings", "advantage", "advantage_settings", "steps", "ended_early",
+    "seconds", "warm_start", "critic", "certificate", "held_out",
+)  # fmt: skip
 DATASET_KEYS = ("name", "fingerprint", "transitions", "episodes", "log_probs", "environment", "mean_return")
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gipo_cli.locking import HeldError, hold, holder, tell
+from gipo_cli.locking import HeldError, hold, holder, release, tell
 
 ASKING = """
 import sys
@@ -43,7 +43,7 @@ def test_whoever_asks_keeps_nobody_from_taking_it(tmp_path):
     path.touch()
     with started(ASKING, path):
         for _ in range(300):
-            hold(path).close()
+            release(hold(path))
 
 
 def test_the_one_who_holds_it_is_named_and_told_and_nobody_else(tmp_path):
@@ -63,8 +63,10 @@ def test_the_one_who_holds_it_is_named_and_told_and_nobody_else(tmp_path):
 
 def test_one_on_another_machine_is_not_told(tmp_path):
     path = tmp_path / "lock"
-    with hold(path) as lock:
+    handle = hold(path)
+    try:
         path.write_text("process 1 on elsewhere\n")
         assert holder(path) == "process 1 on elsewhere"
         assert not tell(path, signal.SIGKILL)
-        assert not lock.closed
+    finally:
+        release(handle)

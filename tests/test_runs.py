@@ -8,9 +8,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from gipo_cli import durable
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import RunError, SettingError
-from gipo_cli.runs import RunDirectory, atomic_write
+from gipo_cli.runs import RunDirectory
 
 
 @pytest.fixture
@@ -180,10 +181,10 @@ def test_a_damaged_record_is_a_run_error(run, content):
         run.record()
 
 
-def test_atomic_write_replaces_whole_files(tmp_path):
+def test_a_write_replaces_whole_files(tmp_path):
     place = tmp_path / "file"
-    atomic_write(place, b"a longer text")
-    atomic_write(place, b"short")
+    durable.write(place, b"a longer text")
+    durable.write(place, b"short")
     assert place.read_bytes() == b"short"
     assert list(tmp_path.iterdir()) == [place]
 

@@ -4,13 +4,14 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
+from gipo_cli import durable
 from gipo_cli.batch.jobfile import BATCH_LOCK, CONFIGS, COPY, JOBS, LOGS, STATE, Job, JobFile
 from gipo_cli.config import from_values
 from gipo_cli.errors import RunError, SettingError, brief
-from gipo_cli.locking import HeldError, hold
-from gipo_cli.runs import LOCK, RECORD, RunDirectory, atomic_write, toml_text
+from gipo_cli.locking import HeldError, hold, release
+from gipo_cli.runs import LOCK, RECORD, RunDirectory, toml_text
 
 FORMAT = 1
 _AGAIN = "Move it away and run the batch again with its job file; the runs are kept."
@@ -39,7 +40,7 @@ class BatchDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
         self.state: dict[str, Attempts] = {}
 
     @classmethod
@@ -75,43 +76,46 @@ class BatchDirectory:
             RunError: another process holds it, or it cannot be written.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            durable.make_directory(self.path)
             self._lock = hold(self.path / BATCH_LOCK)
         except HeldError as error:
             raise RunError(
                 f"{self.path} is being run by {error}.", f"Wait for it, or: gipo batch cancel {self.path}"
             ) from error
-        except OSError as error:
-            raise RunError(f"the batch directory {self.path} cannot be written ({error.strerror}).") from error
+        except durable.WriteFailed as error:
+            raise self._refusal(error) from error
         self.state = self._read_state()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let go of the batch."""
+        """Let go of the batch.
+
+        Raises:
+            RunError: it could not be written.
+        """
         if self._lock is not None:
-            self._lock.close()
+            release(self._lock)
             self._lock = None
+        if isinstance(error, durable.WriteFailed):
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> RunError:
+        return durable.refusal(self.path, error, "give the same command again.")
 
     def keep(self, file: JobFile) -> None:
         """Write what the jobs are: their list, the file, and the settings of each.
 
         Jobs of an earlier file that this one does not have stay where they are.
-
-        Raises:
-            RunError: it cannot be written.
         """
-        try:
-            # The list comes first: it says that the directory is a batch's.
-            listed = [{"name": job.name, "given": job.given, "fail_if": list(job.fail_if)} for job in file.jobs]
-            document = {"format": FORMAT, "jobs": listed}
-            atomic_write(self.path / JOBS, (json.dumps(document, indent=1, default=str) + "\n").encode())
-            atomic_write(self.path / COPY, file.text.encode())
-            for directory in (CONFIGS, LOGS):
-                (self.path / directory).mkdir(exist_ok=True)
-            for job in file.jobs:
-                atomic_write(self.config(job.name), toml_text(job.config.to_dict()).encode())
-        except OSError as error:
-            raise RunError(f"the batch directory {self.path} cannot be written ({error.strerror}).") from error
+        # The list comes first: it says that the directory is a batch's.
+        listed = [{"name": job.name, "given": job.given, "fail_if": list(job.fail_if)} for job in file.jobs]
+        document = {"format": FORMAT, "jobs": listed}
+        durable.write(self.path / JOBS, (json.dumps(document, indent=1, default=str) + "\n").encode())
+        durable.write(self.path / COPY, file.text.encode())
+        for directory in (CONFIGS, LOGS):
+            durable.make_directory(self.path / directory)
+        for job in file.jobs:
+            durable.write(self.config(job.name), toml_text(job.config.to_dict()).encode())
 
     def refuse_occupied(self, jobs: list[Job]) -> None:
         """Refuse a place that holds something else, and a job that has begun under its name with other settings.
@@ -162,7 +166,7 @@ class BatchDirectory:
         """Keep how a job fares."""
         self.state[name] = attempts
         document = {"format": FORMAT, "jobs": {name: asdict(found) for name, found in self.state.items()}}
-        atomic_write(self.path / STATE, (json.dumps(document, indent=1) + "\n").encode())
+        durable.write(self.path / STATE, (json.dumps(document, indent=1) + "\n").encode())
 
     def attempts(self, name: str) -> Attempts:
         """How a job has fared so far."""

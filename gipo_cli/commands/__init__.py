@@ -160,10 +160,10 @@ def refuse_picture(path: Path, force: bool) -> None:
 
 def write_picture(path: Path, content: bytes) -> None:
     """Write a picture whole or not at all."""
-    from gipo_cli.runs import atomic_write
+    from gipo_cli import durable
 
     try:
-        atomic_write(path, content)
+        durable.write(path, content)
     except OSError as error:
         raise SettingError(f"{path} cannot be written ({error.strerror}).", "Name another file for --plot.") from error
 

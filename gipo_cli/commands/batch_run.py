@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gipo_cli.errors import BatchError, GipoError, InterruptedRun, RunError
+from gipo_cli.errors import BatchError, ExitCode, GipoError, InterruptedRun, RunError
 
 if TYPE_CHECKING:
     from gipo_cli.batch.directory import BatchDirectory
@@ -68,7 +68,7 @@ def batch_run(
         raise InterruptedRun(
             f"stopped; {document['counts'].get('interrupted', 0)} jobs are saved half-way.",
             f"Go on with: gipo batch {jobs_file} --out {batch.path}",
-            stop.exit_code,
+            stop.signalled or ExitCode.INTERRUPTED,
         )
     _judge(batch, document)
 

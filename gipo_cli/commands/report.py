@@ -50,9 +50,9 @@ def report(
             f"--github-summary: {SUMMARY} is not set.", "GitHub Actions sets it for every step; elsewhere leave it out."
         )
 
+    from gipo_cli import durable
     from gipo_cli.rendering import terminal
     from gipo_cli.reports.document import report_of
-    from gipo_cli.runs import atomic_write
 
     places = places_of(runs)
     with _damage():
@@ -63,7 +63,7 @@ def report(
         print(text, end="")
     else:
         try:
-            atomic_write(out, text.encode())
+            durable.write(out, text.encode())
         except OSError as error:
             raise SettingError(f"{out} cannot be written ({error.strerror}).") from error
         terminal.note(f"wrote {out}")

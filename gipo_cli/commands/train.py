@@ -22,18 +22,18 @@ from gipo_cli.commands import (
     Repair,
     split_names,
 )
-from gipo_cli.config import TrainConfig, from_values
-from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError
-from gipo_cli.gates import Gate, enforce, parse_gates, pass_through, require_known
+from gipo_cli.config import TrainConfig
+from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, OutOfTime, SettingError
+from gipo_cli.gates import enforce, parse_gates, pass_through, require_known
 from gipo_cli.settling import DEFAULTS, assigned, read_toml, settle, width_named
 from gipo_cli.summary import kinds, summarise
+from gipo_cli.training import resuming
+from gipo_cli.training.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from gipo_cli.data.trajectories import Trajectories
     from gipo_cli.logs import Opened
-    from gipo_cli.runs import RunDirectory
 
-STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted"}
+STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted", OutOfTime: "interrupted"}
 
 
 def train(
@@ -78,7 +78,10 @@ def train(
         Path | None, typer.Option(help="Read settings from a TOML file; flags win over it.", show_default=False)
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Continue a run from its newest whole checkpoint.")
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Continue a run, also named by a checkpoint of it, from its newest whole checkpoint."
+        ),
     ] = None,
     reuse: Annotated[
         Path | None,
@@ -87,6 +90,23 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check log and settings, print them, train nothing.")
     ] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Keep the newest N checkpoints and that of step 0; of those the certificate chooses. (default: all)",
+        ),
+    ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Stop with a checkpoint before this much time has passed: 90s, 50m, 1h30m. Continue with --resume.",
+        ),
+    ] = None,
+    max_time_exit: Annotated[
+        int | None, typer.Option(metavar="CODE", help="Exit code where --max-time ends the command. (default: 0)")
+    ] = None,
     log_to: Annotated[
         list[str] | None,
         typer.Option(metavar="NAMES", help="Send the metrics to tensorboard, trackio or wandb, too, comma-separated."),
@@ -96,25 +116,35 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
 ) -> None:
     """Train a policy on a log alone, and say how far it can be trusted."""
+    limit = time_limit(max_time, max_time_exit)
     gates = parse_gates(fail_if)
     flags = {
         "dataset": dataset, "objective": objective, "advantage": advantage, "steps": steps, "kl_target": kl_target,
         "seed": seed, "device": device, "init": init, "log_prob_key": log_prob_key or None,
         "log_prob_convention": log_prob_convention or None, "mapping": _absolute(mapping),
         "repair": split_names(repair) or None, "behaviour": _absolute(behaviour),
-        "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
+        "keep": keep, "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
     }  # fmt: skip
     flags = {name: value for name, value in flags.items() if value is not None}
     named = [*assigned(set_ or ()), *([width_named(sigma)] if sigma is not None else [])]
     if resume is not None:
-        _refuse_changes({**flags, "set": named or None, "config": config, "out": out, "reuse": reuse})
-    settled = _settle(config, flags, named) if resume is None else _settings_of_run(resume)
-    if resume is not None and device is not None:
-        settled = replace(settled, device=device)
-
-    if resume is not None and not gates:
-        gates = _gates_of_run(resume)
+        resuming.refuse_changes({**flags, "set": named or None, "config": config, "out": out, "reuse": reuse})
+    resumed = None if resume is None else resuming.run_to_resume(resume)
+    settled = _settle(config, flags, named) if resumed is None else resuming.settings_of_run(resumed)
+    if resumed is not None:
+        settled = replace(settled, device=device or settled.device)
+        gates = gates or resuming.gates_of_run(resumed)
     require_known(gates, kinds(settled))
+    if resumed is not None:
+        finished = resuming.summary_of_finished(resumed, settled)
+        if finished is not None:
+            problem = pass_through(gates, finished)
+            if fail_if:
+                with resumed:
+                    resumed.update(fail_if=fail_if, gates=finished.get("gates", []))
+            _print_and_judge(finished, problem, as_json=json)
+            return
+        resuming.require_log_there(resumed, settled)
 
     import torch
 
@@ -122,7 +152,7 @@ def train(
     from gipo_cli.logs import open_log
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
-    from gipo_cli.rendering.summary import print_summary
+    from gipo_cli.rendering.plan import show_plan
     from gipo_cli.rendering.watch import Watch
     from gipo_cli.runs import RunDirectory
     from gipo_cli.trackers import reporting, require_trackers
@@ -146,39 +176,58 @@ def train(
     if settled.ratios == "per-dimension":
         require_dimensions(log)
     reused = require_same_start(reuse, settled, log) if reuse is not None else None
-    place = resume or out or Path("runs") / log.name
+    place = resumed.path if resumed else out or Path("runs") / log.name
     if dry_run:
         RunDirectory.refuse_occupied(place)
         if gates:
             terminal.note(f"{len(gates)} gates are understood; a dry run has nothing to judge by them.")
-        _show_plan(settled, log, place, str(chosen_device), as_json=json)
+        show_plan(settled, log, place, str(chosen_device), as_json=json)
         return
-    run = RunDirectory.open(place) if resume is not None else RunDirectory.create(place)
+    run = resumed or RunDirectory.create(place)
     with run:
         if resume is None:
             # The record comes last: a directory is a run once it has one, and then its configuration is there.
             run.write_config(settled.to_dict())
             run.update(**_facts(settled, opened))
         else:
-            _require_same_log(run, log)
+            resuming.require_same_log(run, log)
+            for text in resuming.notes_on(resume, run):
+                terminal.note(text)
+            if not run.has_config():
+                run.write_config(settled.to_dict())
+                terminal.note(f"note: config.toml was missing from {run.path}; it is there again, as the run began.")
         expressions = [gate.expression for gate in gates]
-        run.update(status="running", device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[])
+        run.update(
+            status="running", error=None, device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[]
+        )
         torch.set_num_threads(settled.threads)
         try:
             with reporting(trackers, run, settled.to_dict()) as reporters:
                 trained = fit(
                     settled, objective_function, estimator, log, run, chosen_device, watch.phase, reused,
-                    reporters.report,
+                    reporters.report, limit,
                 )  # fmt: skip
         except GipoError as error:
-            run.update(status=STATUS.get(type(error), "failed"), error=error.message)
+            run.end_badly(STATUS.get(type(error), "failed"), error.message)
+            if isinstance(error, OutOfTime):
+                if json:
+                    terminal.json_document(resuming.so_far(settled, run))
+                if gates:
+                    error.hint += f"\nThe run has not ended: {_gates_are(len(gates))} not judged yet."
             raise
         settings = trained.width.settings(settled.settings)
         summary = summarise(settled, settings, run, trained.facts, time.monotonic() - watch.began)
         problem = pass_through(gates, summary)
         # The record keeps its own, fuller account of the dataset.
         run.update(**{**summary, "dataset": run.record()["dataset"]})
-    if json:
+    _print_and_judge(summary, problem, as_json=json)
+
+
+def _print_and_judge(summary: dict[str, Any], problem: SettingError | None, *, as_json: bool) -> None:
+    from gipo_cli.rendering import terminal
+    from gipo_cli.rendering.summary import print_summary
+
+    if as_json:
         terminal.json_document(summary)
     else:
         print_summary(summary)
@@ -195,21 +244,6 @@ def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
 
 
-def _refuse_changes(given: dict[str, Any]) -> None:
-    changed = [name for name, value in given.items() if value is not None and name != "device"]
-    if changed:
-        raise SettingError(
-            f"--resume takes every setting from the run; --{changed[0].replace('_', '-')} cannot be given with it.",
-            "A run with other settings is a new run: give it its own --out.",
-        )
-
-
-def _settings_of_run(place: Path) -> TrainConfig:
-    from gipo_cli.runs import RunDirectory
-
-    return from_values(RunDirectory.open(place).read_config(), str(place / "config.toml"))
-
-
 def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
     """What run.json says about the log and the software, for whoever reads it later."""
     from importlib.metadata import version
@@ -217,7 +251,8 @@ def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
     log = opened.log
     packages = ("torch", "numpy", "h5py", "gymnasium", "safetensors")
     return {
-        "run_version": 1,
+        "run_version": resuming.RUN_VERSION,
+        "config": config.to_dict(),
         "dataset": {
             "name": log.name,
             "source": log.source,
@@ -243,40 +278,5 @@ def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
     }
 
 
-def _require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
-    recorded = run.record().get("dataset", {}).get("fingerprint")
-    if recorded != log.fingerprint:
-        raise RunError(
-            f"{run.path} was trained on another log: fingerprint {recorded}, that of {log.name} is {log.fingerprint}.",
-            "Bring back the log that the run began with, or start a new run with --out.",
-        )
-
-
-def _gates_of_run(place: Path) -> list[Gate]:
-    """The gates that a run was begun with: being stopped lifts none of them."""
-    from gipo_cli.runs import RunDirectory
-
-    given = RunDirectory.open(place).record().get("fail_if")
-    return parse_gates([text for text in given if isinstance(text, str)] if isinstance(given, list) else None)
-
-
-def _show_plan(config: TrainConfig, log: "Trajectories", place: Path, device: str, as_json: bool) -> None:
-    from gipo_cli.rendering import terminal
-
-    plan = {
-        "run": str(place),
-        "status": "dry run",
-        "device": device,
-        "dataset": {
-            "name": log.name, "fingerprint": log.fingerprint, "transitions": log.transitions,
-            "episodes": log.episodes, "log_probs": log.log_probs_origin,
-        },
-        "config": config.to_dict(),
-    }  # fmt: skip
-    if as_json:
-        terminal.json_document(plan)
-        return
-    terminal.line(f"Would train on {log.name} ({log.transitions:,} steps, {log.episodes:,} episodes) into {place}.")
-    settings = {**config.to_dict(), **config.settings, **config.advantage_settings}
-    del settings["settings"], settings["advantage_settings"]
-    terminal.table("", ["setting", "value"], [[name, str(value)] for name, value in settings.items()])
+def _gates_are(count: int) -> str:
+    return "1 gate is" if count == 1 else f"{count} gates are"

@@ -10,8 +10,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from gipo_cli import durable
 from gipo_cli.data.trajectories import BehaviourWeights
 from gipo_cli.errors import DataError, brief
 from gipo_cli.policies.policy import ACTIVATIONS, DISTRIBUTIONS, Policy, PolicySpec
@@ -118,7 +119,8 @@ def policy_to_arrays(policy: Policy) -> dict[str, np.ndarray]:
 def save_policy(policy: Policy, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a policy as safetensors, its spec in the metadata."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}
-    save_file(tensors, path, metadata={SPEC_KEY: json.dumps(policy.spec.to_dict()), **(metadata or {})})
+    described = {SPEC_KEY: json.dumps(policy.spec.to_dict()), **(metadata or {})}
+    durable.write(path, save(tensors, metadata=described))
 
 
 def load_policy(path: Path) -> tuple[Policy, dict[str, str]]:

@@ -1,25 +1,20 @@
 """Checkpoints: written so that a kill at any instant leaves the old one or the new one, never half of either."""
 
 import json
-import os
-import shutil
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from gipo_cli.checkpoint_files import MANIFEST, STATE, find_latest, is_whole, write
 from gipo_cli.errors import RunError
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
-from gipo_cli.runs import atomic_write, sync_directory
-
-MANIFEST = "MANIFEST.json"
-LATEST = "latest"
 
 
 @dataclass(frozen=True)
@@ -34,9 +29,7 @@ class Checkpoint:
 
 
 def save(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> Path:
-    """Write checkpoints/step-XXXXXXXX: files, then their manifest, then the rename that makes it visible.
-
-    A step that is there and whole is left alone. The bytes depend on the content only.
+    """Write checkpoints/step-XXXXXXXX, as `checkpoint_files.write`. The bytes depend on the content only.
 
     Args:
         run: the run directory.
@@ -47,47 +40,12 @@ def save(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dic
     Returns:
         The checkpoint's directory.
     """
-    final = run / "checkpoints" / f"step-{step:08d}"
-    if final.exists():
-        if is_whole(final):
-            atomic_write(run / LATEST, f"{final.name}\n".encode())  # a kill may have come before it was written
-            return final
-        # A damaged one keeps its bytes for whoever wants to look, under a name no reader asks for.
-        kept = len(list(final.parent.glob(f".damaged-{final.name}-*")))
-        os.rename(final, final.with_name(f".damaged-{final.name}-{kept}"))
-    aside = final.with_name(f".tmp-{step}-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for group, members in tensors.items():
-        save_file({name: t.detach().cpu().contiguous() for name, t in members.items()}, aside / f"{group}.safetensors")
+    files = {
+        f"{group}.safetensors": to_bytes({name: t.detach().cpu().contiguous() for name, t in members.items()})
+        for group, members in tensors.items()
+    }
     text = json.dumps({"step": step, **state}, indent=1, sort_keys=True, allow_nan=False)
-    (aside / "state.json").write_text(text + "\n", encoding="utf-8")
-    manifest = {path.name: _seal(path) for path in sorted(aside.iterdir())}
-    atomic_write(aside / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
-    os.rename(aside, final)
-    sync_directory(final.parent)
-    atomic_write(run / LATEST, f"{final.name}\n".encode())
-    return final
-
-
-def _seal(path: Path) -> dict[str, Any]:
-    """Push a file to the disk, and say what it holds."""
-    with path.open("rb+") as file:
-        content = file.read()
-        os.fsync(file.fileno())
-    return {"sha256": sha256(content).hexdigest(), "size": len(content)}
-
-
-def is_whole(path: Path) -> bool:
-    """Whether every file of a checkpoint is there with the bytes that its manifest names."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return "state.json" in manifest and all(
-            "/" not in name and sha256((path / name).read_bytes()).hexdigest() == entry["sha256"]
-            for name, entry in manifest.items()
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return False
+    return write(run, step, {**files, STATE: (text + "\n").encode()})
 
 
 def load(path: Path) -> Checkpoint:
@@ -104,7 +62,7 @@ def load(path: Path) -> Checkpoint:
             "Use an older one in the same directory.",
         )
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
         listed = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         files = sorted(path / name for name in listed if name.endswith(".safetensors"))
         tensors = {file.stem: load_file(file) for file in files}
@@ -115,14 +73,12 @@ def load(path: Path) -> Checkpoint:
 
 def load_latest(run: Path) -> Checkpoint | None:
     """The newest whole checkpoint of a run; none where there is not one. Nothing is deleted on the way."""
-    warnings = []
-    for path in sorted((run / "checkpoints").glob("step-*"), reverse=True):
-        if is_whole(path):
-            checkpoint = load(path)
-            checkpoint.warnings.extend(warnings)
-            return checkpoint
-        warnings.append(f"{path} is damaged; falling back to an older checkpoint.")
-    return None
+    newest, warnings = find_latest(run)
+    if newest is None:
+        return None
+    checkpoint = load(newest)
+    checkpoint.warnings.extend(warnings)
+    return checkpoint
 
 
 def policy_of(checkpoint: Checkpoint) -> Policy:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gipo_cli.checkpoint_files import place_of, step_of
 from gipo_cli.config import TrainConfig
 from gipo_cli.diagnostics.inspection import Weights, statistics
 from gipo_cli.diagnostics.moments import weight_moments
@@ -16,7 +17,7 @@ from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.certificate import LEVEL, Certificate, certify, surrogate_lower_bound
 from gipo_cli.training.samples import Samples
-from gipo_cli.training.state import Training, is_checkpoint
+from gipo_cli.training.state import Training, older_checkpoints
 
 
 @torch.no_grad()
@@ -94,14 +95,13 @@ def has_stalled(bounds: Sequence[float | None], patience: int) -> bool:
 
 @torch.no_grad()
 def judge(config: TrainConfig, now: Training, samples: Samples, run: RunDirectory) -> None:
-    """Keep the newest policy that the held-out episodes bear out: the last, a checkpoint before it, or the start.
+    """Keep the newest policy that the held-out episodes bear out: the last, a checkpoint that is kept, or the start.
 
     Each of the n policies looked at has to hold at the level 1 - 0.05 / n, so that to look n times raises no hopes.
     What was trained stays in trained.safetensors where another policy is kept.
     """
     # An interruption leaves a checkpoint of its own, which must not change what an uninterrupted run would keep.
-    steps = [step for step in range(now.step - 1, 0, -1) if is_checkpoint(config, step)]
-    older = [run.path / "checkpoints" / f"step-{step:08d}" for step in steps]
+    older = [place_of(run.path, step) for step in reversed(older_checkpoints(config, now.step))]
     level = 1 - (1 - LEVEL) / (1 + len(older))
     found, kept = _certificate(now.policy, now, samples, level), now.step
     trained = found
@@ -113,11 +113,10 @@ def judge(config: TrainConfig, now: Training, samples: Samples, run: RunDirector
             candidate = checkpoints.policy_of(checkpoints.load(path)).to(samples.device)
             judged = _certificate(candidate, now, samples, level)
             if judged.certified:
-                kept, found = int(path.name[5:]), judged
+                kept, found = step_of(path), judged
                 break
         save_policy(now.policy, run.path / "trained.safetensors")
-        place = run.path / "checkpoints" / f"step-{kept:08d}"
-        now.policy.load_state_dict(checkpoints.load(place).tensors["policy"])
+        now.policy.load_state_dict(checkpoints.load(place_of(run.path, kept)).tensors["policy"])
     now.facts["certificate"] = {
         **found.to_dict(),
         "level": level,

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gipo_cli.advantages import Progress
+from gipo_cli.checkpoint_files import name_latest
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
-from gipo_cli.errors import DivergedError, InterruptedRun
+from gipo_cli.errors import DivergedError
 from gipo_cli.objectives.traits import has_trait
 from gipo_cli.policies.policy import Policy
 from gipo_cli.runs import RunDirectory
@@ -25,7 +26,8 @@ from gipo_cli.training.reuse import begin_from
 from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.signals import Stop, stop_requested
-from gipo_cli.training.state import Training, begun, is_checkpoint, restore, save
+from gipo_cli.training.state import Training, begun, is_checkpoint, remove_older, restore, save
+from gipo_cli.training.time_limit import TimeLimit
 from gipo_cli.training.warm_start import keep_behaviour, warm_start
 
 TRAIN_ORDER = 1  # purpose of random numbers: the order in which the policy sees the rows
@@ -44,6 +46,7 @@ def fit(
     progress: Progress,
     reused: checkpoints.Checkpoint | None = None,
     on_report: Callable[[dict[str, Any]], None] = lambda metrics: None,
+    limit: TimeLimit | None = None,
 ) -> Training:
     """Train a policy on the log alone, from the run's newest whole checkpoint where there is one.
 
@@ -51,15 +54,16 @@ def fit(
 
     Raises:
         DivergedError: a number was not finite; the last good checkpoint stays.
-        InterruptedRun: a signal came; a checkpoint was saved.
+        InterruptedRun: a signal came, or the limit is near; a checkpoint was saved.
     """
     samples = to_samples(log, config.held_out_fraction, config.seed, device)
     if config.ratios == "per-dimension":
         samples = by_dimension(samples, log)
-    with stop_requested() as stop:
+    with stop_requested(limit) as stop:
         newest = checkpoints.load_latest(run.path)
         if newest is not None:
             now = restore(config, newest, device)
+            name_latest(run.path, newest.path)
         elif reused is not None:
             now = begin_from(reused, config, log, run, device)
         else:
@@ -72,6 +76,11 @@ def fit(
         sums = torch.zeros(2, device=device)  # loss and KL since the last report
         bounds = [line["held_out"].get("surrogate_lower") for line in run.metrics()]
         done = has_stalled(bounds, config.patience)
+        remove_older(config, run, now.step, last=done or now.step == config.steps)  # a kill may have come before
+        if stop.limit.given:
+            stop.limit.lap()
+            run.write_log_ratios(**log_ratios(now, samples))  # to know how long that takes at the end
+            stop.limit.lap("log ratios")
         settings = now.width.settings(config.settings)
 
         with progress("policy", config.steps) as advance:
@@ -94,6 +103,8 @@ def fit(
                 now.step += 1
                 sums += torch.stack([loss.detach(), kl.detach()])
                 advance(1)
+                if stop.limit.left < 0:
+                    raise stop.interruption("between two reports; resuming begins at the checkpoint before.", run.path)
 
                 # Checkpoints fall on reports, so a resumed run begins its sums where this one did.
                 if now.step % config.report_every and now.step < config.steps:
@@ -109,18 +120,18 @@ def fit(
                 done = now.step == config.steps or has_stalled(bounds, config.patience)
                 if done:
                     judge(config, now, samples, run)
-                if done or stop.requested or is_checkpoint(config, now.step):
+                stop.limit.lap("report")
+                stopping = stop.requested or stop.limit.is_near()
+                if done or stopping or is_checkpoint(config, now.step):
                     save(run, now)
-                if stop.requested and not done:
+                    remove_older(config, run, now.step, last=done)
+                    stop.limit.lap("checkpoint")
+                if stopping and not done:
                     break
 
         run.write_log_ratios(**log_ratios(now, samples))
         if now.step < config.steps and not done:
-            raise InterruptedRun(
-                f"interrupted at step {now.step} of {config.steps}; everything so far is saved.",
-                f"Continue with: gipo train --resume {run.path}",
-                stop.exit_code,
-            )
+            raise stop.interruption(f"at step {now.step} of {config.steps}; everything so far is saved.", run.path)
     return now
 
 
@@ -158,18 +169,14 @@ def climb(now: Training, batch: Batch, radius: float) -> None:
 
 
 def stoppable(progress: Progress, stop: Stop, run: RunDirectory) -> Progress:
-    """Phases that a signal ends at once: what they began from is saved already, or there is nothing to save yet."""
+    """Phases that a signal or the time limit ends at once: what they began from is saved, or there is nothing yet."""
 
     @contextmanager
     def phase(name: str, total: int) -> Iterator[Callable[..., None]]:
         def advance_or_stop(n: int = 1, **figures: Any) -> None:
             advance(n, **figures)
             if stop.requested:
-                raise InterruptedRun(
-                    f"interrupted in the phase '{name}'; it begins again on resuming.",
-                    f"Continue with: gipo train --resume {run.path}",
-                    stop.exit_code,
-                )
+                raise stop.interruption(f"in the phase '{name}'; it begins again on resuming.", run.path)
 
         with progress(name, total) as advance:
             yield advance_or_stop

@@ -1,38 +1,51 @@
-"""Ctrl-C and a polite kill become a flag that the loop looks at, so that it can save before it goes."""
+"""Ctrl-C, a polite kill and the end of the time become a flag that the loop looks at, so that it saves and goes."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from gipo_cli.errors import ExitCode
+from gipo_cli.errors import ExitCode, InterruptedRun, OutOfTime
+from gipo_cli.training.time_limit import TimeLimit
 
 
 @dataclass
 class Stop:
-    """Whether a signal asked to stop, and the exit code it means."""
+    """Whether a signal or the time limit asks to stop."""
 
-    requested: bool = False
-    exit_code: ExitCode = ExitCode.INTERRUPTED
+    limit: TimeLimit = field(default_factory=TimeLimit)
+    signalled: ExitCode | None = None  # the exit code that the signal means
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop where going on would be longer than the limit, however little longer."""
+        return self.signalled is not None or self.limit.left < 0
+
+    def interruption(self, where: str, run: Path) -> InterruptedRun:
+        """What ends the command: a signal's code, or that of --max-time."""
+        hint = f"Continue with: gipo train --resume {run}"
+        if self.signalled is not None:
+            return InterruptedRun(f"interrupted {where}", hint, self.signalled)
+        return OutOfTime(f"--max-time {self.limit.given}: stopped {where}", hint, self.limit.exit_code)
 
 
 @contextmanager
-def stop_requested() -> Iterator[Stop]:
+def stop_requested(limit: TimeLimit | None = None) -> Iterator[Stop]:
     """Catch SIGINT and SIGTERM for as long as the block runs; a SIGINT after either interrupts at once.
 
-    Handlers can be set in the main thread only; elsewhere the flag stays down.
+    Handlers can be set in the main thread only; elsewhere no signal is seen.
     """
-    stop = Stop()
+    stop = Stop(limit or TimeLimit())
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def on_signal(number: int, frame: object) -> None:
-        if number == signal.SIGINT and stop.requested:
+        if number == signal.SIGINT and stop.signalled is not None:
             raise KeyboardInterrupt
-        stop.requested = True
-        stop.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+        stop.signalled = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

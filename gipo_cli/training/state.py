@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gipo_cli import checkpoint_files
 from gipo_cli.config import TrainConfig
 from gipo_cli.errors import RunError
 from gipo_cli.policies.policy import Policy
@@ -14,6 +15,8 @@ from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.anchor import Anchor
 from gipo_cli.training.width import Width
+
+CHECKPOINT_VERSION = 1  # of what a checkpoint holds; those before it had none
 
 
 @dataclass
@@ -62,6 +65,34 @@ def is_checkpoint(config: TrainConfig, step: int) -> bool:
     return step % config.report_every == 0 and step % config.checkpoint_every < config.report_every
 
 
+def older_checkpoints(config: TrainConfig, step: int) -> list[int]:
+    """Steps above 0 whose checkpoints a run that was never stopped has when it comes to `step`, oldest first."""
+    return [earlier for earlier in range(1, step) if is_checkpoint(config, earlier)][-config.keep :]
+
+
+def remove_older(config: TrainConfig, run: RunDirectory, step: int, last: bool) -> None:
+    """Leave the newest checkpoints alone, as many as `keep` says, and that of step 0, which other runs start from.
+
+    What an interruption saved at a step of its own is not counted, and goes with the next checkpoint: a run that was
+    stopped keeps what it would have kept.
+
+    Args:
+        config: of which keep=0 removes none.
+        run: to remove them from.
+        step: of the newest checkpoint, which is visible.
+        last: whether the run ends with it.
+    """
+    if not config.keep:
+        return
+    counts = last or is_checkpoint(config, step)
+    counted = [*older_checkpoints(config, step), *([step] if counts else [])]
+    kept = {0, step, *counted[-config.keep :]}
+    for path in checkpoint_files.checkpoints_in(run.path):
+        older = checkpoint_files.step_of(path)
+        if older < step and older not in kept and checkpoint_files.is_whole(path):
+            checkpoint_files.remove(path)
+
+
 def save(run: RunDirectory, now: Training) -> None:
     """Write a checkpoint of everything that changes."""
     optimizer_tensors, optimizer_groups = checkpoints.optimizer_to_tensors(now.optimizer)
@@ -76,6 +107,7 @@ def save(run: RunDirectory, now: Training) -> None:
             **({"beta": beta_tensors} if beta else {}),
         },
         {
+            "checkpoint_version": CHECKPOINT_VERSION,
             "policy_spec": now.policy.spec.to_dict(),
             "optimizer": optimizer_groups,
             "facts": now.facts,
@@ -89,8 +121,15 @@ def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: tor
     """Go on from a checkpoint exactly where it was written.
 
     Raises:
-        RunError: it is of an older version, which kept less.
+        RunError: it is of an older version, which kept less, or of a newer one.
     """
+    version = checkpoint.state.get("checkpoint_version", CHECKPOINT_VERSION)
+    if version != CHECKPOINT_VERSION:
+        raise RunError(
+            f"{checkpoint.path} is a checkpoint of format {version}; this version of gipo goes on with format "
+            f"{CHECKPOINT_VERSION}.",
+            "A newer gipo made it: pip install --upgrade gipo",
+        )
     if "width" not in checkpoint.tensors["training"] or "round" not in checkpoint.state:
         raise RunError(
             f"{checkpoint.path} was written by an older version of gipo, which kept less than going on needs.",

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 
 import pytest
 import torch
@@ -39,6 +40,11 @@ def assert_holds(checkpoint, number):
         for name, tensor in members.items():
             found = checkpoint.tensors[group][name]
             assert found.dtype == tensor.dtype and torch.equal(found, tensor)
+
+
+def seal(path):
+    content = path.read_bytes()
+    return {"sha256": sha256(content).hexdigest(), "size": len(content)}
 
 
 def files_of(path):
@@ -144,7 +150,7 @@ def test_a_sealed_state_that_makes_no_sense_is_a_run_error(tmp_path, state):
     path = write(tmp_path, 1)
     (path / "state.json").write_text(state)
     manifest = json.loads((path / "MANIFEST.json").read_text())
-    manifest["state.json"] = checkpoints._seal(path / "state.json")
+    manifest["state.json"] = seal(path / "state.json")
     (path / "MANIFEST.json").write_text(json.dumps(manifest))
     with pytest.raises(RunError, match="cannot be read"):
         checkpoints.load(path)
@@ -155,7 +161,7 @@ def test_a_manifest_does_not_reach_out_of_its_directory(tmp_path):
     secret = tmp_path / "checkpoints" / "secret.safetensors"
     secret.write_bytes((path / "policy.safetensors").read_bytes())
     manifest = json.loads((path / "MANIFEST.json").read_text())
-    manifest["../secret.safetensors"] = checkpoints._seal(secret)
+    manifest["../secret.safetensors"] = seal(secret)
     (path / "MANIFEST.json").write_text(json.dumps(manifest))
     assert not checkpoints.is_whole(path)
 

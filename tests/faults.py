@@ -1,0 +1,452 @@
+"""Faults at every point where `gipo train` touches its run directory, and whether resuming mends them to the byte.
+
+    python tests/faults.py --log LOG.hdf5 --all          every fault at every point, and every power cut
+    python tests/faults.py --log LOG.hdf5 --count RUN    the calls of one undisturbed training, by name
+
+A point is a call of the operating system on the run directory. Training runs in a child that is forked after torch was
+imported, so that hundreds of trainings take minutes. The parent never runs an operation of torch.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+import argparse
+import ast
+import errno
+import importlib
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CALLS = ("open", "write", "fsync", "rename", "replace", "close", "mkdir", "unlink", "rmdir", "ftruncate")
+KILLS = ("kill before", "kill after", "kill in the middle", "kill twice")
+ERRORS = {"no space once": errno.ENOSPC, "no space": errno.ENOSPC, "input/output": errno.EIO, "no right": errno.EACCES}
+KINDS = (*KILLS, *ERRORS, "short write")
+OF_WRITES = ("kill in the middle", "short write")
+STAYS_POSSIBLE = ("close", "unlink", "rmdir")  # on a full disk
+SETTINGS = (
+    "--device", "cpu", "--steps", "6", "--set", "critic_steps=2", "--set", "report_every=1", "--set",
+    "checkpoint_every=2", "--advantage", "gae", "--set", "batch_size=64", "--keep", "2", "--quiet", "--json",
+)  # fmt: skip
+MINE = {"mine.txt": "run.json", "checkpoints/mine.txt": "step-00000000", "checkpoints/step-00000000/mine.txt":
+        "step-00000000", "checkpoints/.tmp-mine": "step-00000000"}  # a user's file, once this is there  # fmt: skip
+CUTS = ("nothing unsynced", "names before contents")  # what a power cut leaves
+
+
+def resident():
+    """Import all that training needs, once for every child."""
+    import gipo_cli.cli
+    from gipo_cli.registry import ADVANTAGES, COMMANDS, OBJECTIVES
+
+    for registry, name in ((COMMANDS, "train"), (OBJECTIVES, "gipo"), (ADVANTAGES, "gae")):
+        registry.load(name)
+    import gipo_cli.logs
+    import gipo_cli.rendering.summary
+    import gipo_cli.training.loop
+    import gipo_cli.training.reuse  # noqa: F401
+
+
+@dataclass
+class Fault:
+    """What happens at the n-th point, counted from 1; nothing at 0."""
+
+    kind: str = ""
+    at: int = 0
+
+
+@dataclass
+class Shim:
+    """Stands between training and the operating system, for what is below one directory."""
+
+    run: Path
+    fault: Fault = field(default_factory=Fault)
+    points: list[tuple] = field(default_factory=list)  # name, path, and what else tells what was done
+    paths: dict[int, str] = field(default_factory=dict)  # of open handles
+
+    def install(self):
+        """Put it in place of the functions of `os`, for the rest of the process."""
+        self.real = {name: getattr(os, name) for name in CALLS}
+        for name in CALLS:
+            setattr(os, name, self._wrap(name))
+
+    def _wrap(self, name):
+        def call(first, *arguments, **named):
+            place = self.paths.get(first) if isinstance(first, int) else self._below(first)
+            if place is None:
+                return self.real[name](first, *arguments, **named)
+            return self._point(name, place, first, *arguments, **named)
+
+        return call
+
+    def _below(self, path):
+        text = os.fspath(path)
+        found = os.path.abspath(text if isinstance(text, str) else text.decode())
+        return found if found == str(self.run) or found.startswith(f"{self.run}/") else None
+
+    def _point(self, name, place, first, *arguments, **named):
+        told = {"open": arguments[:1], "write": tuple(bytes(a) for a in arguments[:1]), "rename": arguments[:1],
+                "replace": arguments[:1]}.get(name, ())  # fmt: skip
+        self.points.append((name, place, *(str(item) if isinstance(item, Path) else item for item in told)))
+        kind = self.fault.kind if len(self.points) == self.fault.at else ""
+        if self.fault.kind == "no space" and len(self.points) > self.fault.at > 0 and name not in STAYS_POSSIBLE:
+            kind = "no space"
+        if kind in ("kill before", "kill twice"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind in OF_WRITES and name == "write":
+            half = bytes(arguments[0])[: max(1, len(arguments[0]) // 2)]
+            written = self.real["write"](first, half)
+            if kind == "kill in the middle":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return written
+        if kind in ERRORS:
+            if name == "close":  # a handle is gone even where closing it fails
+                self.real["close"](first)
+                self.paths.pop(first, None)
+            raise OSError(ERRORS[kind], os.strerror(ERRORS[kind]), None if isinstance(first, int) else str(first))
+        result = self.real[name](first, *arguments, **named)
+        if kind == "kill after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == "open":
+            self.paths[result] = place
+        elif name == "close":
+            self.paths.pop(first, None)
+        elif name in ("rename", "replace"):
+            self._leave_mine(Path(arguments[0]).name)
+        return result
+
+    def _leave_mine(self, there):
+        for name, after in MINE.items():
+            if after == there and not (self.run / name).exists():
+                (self.run / name).write_text(f"mine: {name}")
+
+
+def break_durable(what):
+    """Take one of the guarantees away, to see that the sweep notices."""
+    from gipo_cli import durable
+
+    if what == "short":
+        durable._write_all = os.write
+    elif what == "sync":
+        durable._write = lambda path, content, how: _unsynced(durable, path, content, how)
+    elif what == "aside":
+
+        def at_once(path, files, aside):
+            durable.make_directory(path)
+            for name, content in files.items():
+                durable._write(path / name, content, 0)
+
+        durable.write_directory = at_once
+    elif what == "leftovers":
+        durable.remove_leftovers = lambda directory, names: [path.unlink() for path in directory.glob("*mine*")]
+    elif what:
+        raise ValueError(what)
+
+
+def _unsynced(durable, path, content, how):
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
+    durable._write_all(handle, content)
+    os.close(handle)
+
+
+def train(run, log, fault=None, broken="", keep_points=None):
+    """One training in a child, or the rest of one: `--resume` where there is a run, else the first command again.
+
+    Returns:
+        The exit code, negative for a signal, and what it said.
+    """
+    arguments = ["train", "--resume", str(run)] if (run / "run.json").exists() else [
+        "train", "--dataset", str(log), "--out", str(run), *SETTINGS]  # fmt: skip
+    if "--resume" in arguments:
+        arguments += ["--quiet", "--json"]
+    said = run.parent / "said"
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            shim = Shim(run, fault or Fault())
+            shim.install()
+            break_durable(broken)
+            from gipo_cli.cli import main
+
+            try:
+                main(arguments)
+                code = 0
+            except SystemExit as left:
+                code = int(left.code or 0)
+            if keep_points is not None:
+                keep_points.write_text(repr((shim.points, sorted(sys.modules))))
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status, said.read_text()
+
+
+def points_of(place, log, broken=""):
+    """The points of an undisturbed training, which is left at place/run; what it imported is there for all others."""
+    code, said = train(place / "run", log, broken=broken, keep_points=place / "points")
+    assert code == 0, said
+    points, modules = ast.literal_eval((place / "points").read_text())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for module in modules:
+            with suppress(Exception):  # some are no modules that can be imported by their name
+                importlib.import_module(module)
+    return points
+
+
+def content(run):
+    """Every byte that a run ends with; of run.json what is no time and no command."""
+    files = [run / name for name in ("metrics.jsonl", "log_ratios.npz", "latest", "config.toml",
+                                     "behaviour.safetensors", "trained.safetensors")]  # fmt: skip
+    files += [path for path in run.glob("checkpoints/step-*/*") if path.name != "mine.txt"]
+    found = {str(path.relative_to(run)): path.read_bytes() for path in files if path.exists()}
+    record = json.loads((run / "run.json").read_text())
+    found["run.json"] = {name: value for name, value in record.items() if name not in ("started", "seconds", "command")}
+    found["run.json"].pop("run")
+    found["config.toml"] = found["config.toml"].replace(str(run).encode(), b"RUN")
+    return found
+
+
+def wrong_before_resuming(run, mine):
+    """What must hold at every instant."""
+    from gipo_cli import checkpoint_files
+
+    found = [f"{path.name} is not whole" for path in checkpoint_files.checkpoints_in(run)
+             if not checkpoint_files.is_whole(path)]  # fmt: skip
+    return found + [f"the user's {name} is lost" for name in mine if not _is_mine(run, name)]
+
+
+def _is_mine(run, name):
+    return (run / name).is_file() and (run / name).read_text() == f"mine: {name}"
+
+
+def leftovers(run):
+    return [str(path.relative_to(run)) for path in run.rglob(".*") if path.name != ".tmp-mine"]
+
+
+def wrong_after(run, expected):
+    """What a run that has ended must be."""
+    found = content(run)
+    differing = sorted(name for name in {*expected, *found} if found.get(name) != expected.get(name))
+    return [f"{name} differs" for name in differing] + [f"{name} is left over" for name in leftovers(run)]
+
+
+def try_fault(fault, log, expected, points, place, broken=""):
+    """Do it, look, resume, compare.
+
+    Returns:
+        What is wrong, a line each.
+    """
+    from gipo_cli.runs import RunDirectory
+
+    run = place / "run"
+    code, said = train(run, log, fault, broken)
+    mine = [name for name in MINE if (run / name).exists()]
+    wrong = wrong_before_resuming(run, mine)
+    if fault.kind in KILLS:
+        wrong += [] if code == -signal.SIGKILL else [f"it left with {code}, not by the kill:\n{said}"]
+    elif fault.kind == "short write":
+        wrong += [] if code == 0 else [f"it left with {code}:\n{said}"]
+    else:
+        wrong += _wrong_answer(run, fault, code, said)
+    if fault.kind == "kill twice":
+        train(run, log, Fault("kill before", random.Random(fault.at).randrange(1, points)), broken)
+        wrong += wrong_before_resuming(run, mine)
+    if code == 0:
+        with RunDirectory.open(run):
+            pass  # what could not be removed goes with the next process
+    else:
+        code, said = train(run, log, broken=broken)
+        if code != 0:
+            return [*wrong, f"resuming left with {code}:\n{said}"]
+    return wrong + wrong_before_resuming(run, mine) + wrong_after(run, expected)
+
+
+def _wrong_answer(run, fault, code, said):
+    """An error of the operating system is said in one plain error, or did not matter."""
+    reason = os.strerror(ERRORS[fault.kind])
+    if code == 0:
+        return []
+    if "Traceback" in said or code not in (2, 3) or reason not in said:
+        return [f"it left with {code}:\n{said}"]
+    if (run / "run.json").exists():
+        told = f"then continue with: gipo train --resume {run}" in said
+        wrong = [] if told else [f"it does not say how to go on:\n{said}"]
+        status = json.loads((run / "run.json").read_text())["status"]
+        at_lock = "command" not in json.loads((run / "run.json").read_text())
+        if fault.kind != "no space" and status != "failed" and not at_lock:
+            wrong.append(f"its record says {status}")
+        return wrong
+    return []
+
+
+class Disk:
+    """A file system that forgets what was not synced: files as [bytes now, bytes on the disk], directories likewise."""
+
+    def __init__(self, run):
+        self.root = str(run)
+        self.directories = {}
+        self.handles = {}
+
+    def _place(self, path):
+        return os.path.dirname(path), os.path.basename(path)
+
+    def play(self, point):
+        """Do one recorded call."""
+        name, path, *told = point
+        above, last = self._place(path)
+        if name == "mkdir":
+            self.directories[path] = [{}, {}]
+            if path != self.root:
+                self.directories[above][0][last] = path
+        elif name == "open" and told[0] & (os.O_WRONLY | os.O_RDWR):
+            file = self.directories[above][0].setdefault(last, [b"", b""])
+            if told[0] & os.O_TRUNC:
+                file[0] = b""
+        elif name == "ftruncate":
+            self.directories[above][0][last][0] = b""
+        elif name == "write":
+            self.directories[above][0][last][0] += told[0]
+        elif name == "fsync":
+            thing = self.directories.get(path) or self.directories[above][0][last]
+            thing[1] = dict(thing[0]) if isinstance(thing[0], dict) else thing[0]
+        elif name in ("rename", "replace"):
+            to_above, to_last = self._place(told[0])
+            thing = self.directories[above][0].pop(last)
+            if isinstance(thing, str):
+                self.directories[told[0]] = self.directories[thing]
+                thing = told[0]
+            self.directories[to_above][0][to_last] = thing
+        elif name == "unlink" or name == "rmdir":
+            self.directories[above][0].pop(last, None)
+
+    def after_cut(self, cut, path=None, prefix=""):
+        """Every file that is there after a power cut now, by its path below the run, and None for a directory."""
+        path = path or self.root
+        if path not in self.directories:
+            return {}
+        found = {}
+        for name, thing in self.directories[path][1 if cut == CUTS[0] else 0].items():
+            if isinstance(thing, str):
+                found |= {prefix + name: None} | self.after_cut(cut, thing, f"{prefix}{name}/")
+            else:
+                found[prefix + name] = thing[1]
+        return found
+
+
+def power_cuts(points, run):
+    """Every state that a power cut can leave, each once, with the number of the point that it came after."""
+    disk, seen = Disk(run), set()
+    for n, point in enumerate(points, 1):
+        disk.play(point)
+        for cut in CUTS:
+            state = disk.after_cut(cut)
+            key = hash(tuple(sorted(state.items(), key=lambda item: item[0])))
+            if key not in seen:
+                seen.add(key)
+                yield n, cut, state
+
+
+def try_cut(state, log, expected, place):
+    """Make that state, resume, compare."""
+    run = place / "run"
+    run.mkdir(exist_ok=True)
+    for name, bytes_ in sorted(state.items()):
+        if bytes_ is None:
+            (run / name).mkdir(parents=True, exist_ok=True)
+        else:
+            (run / name).write_bytes(bytes_)
+    wrong = wrong_before_resuming(run, [])
+    code, said = train(run, log)
+    return [*wrong, f"resuming left with {code}:\n{said}"] if code else wrong + wrong_after(run, expected)
+
+
+def sweep(log, chosen=None, broken="", say=print):
+    """Every fault at every point and every power cut, or those of them that `chosen` picks.
+
+    Args:
+        log: to train on.
+        chosen: takes a list of trials and returns some.
+        broken: the guarantee that is taken away.
+        say: what is called with each failure.
+
+    Returns:
+        Counts of points, trials and failures.
+    """
+    resident()
+    with tempfile.TemporaryDirectory() as held:
+        held = Path(held).resolve()
+        points = points_of(held, log, broken)
+        run = held / "run"
+        expected = content(run)
+        trials = [
+            (n, kind, None) for n, point in enumerate(points, 1) for kind in KINDS
+            if point[0] == "write" or kind not in OF_WRITES
+        ]  # fmt: skip
+        trials += [(n, cut, state) for n, cut, state in power_cuts(points, run)]
+        trials = chosen(trials) if chosen else trials
+        shutil.rmtree(run)
+        failures = 0
+        for n, kind, state in trials:
+            wrong = (
+                try_fault(Fault(kind, n), log, expected, len(points), held, broken)
+                if state is None
+                else try_cut(state, log, expected, held)
+            )
+            failures += bool(wrong)
+            for line in wrong:
+                say(f"point {n}, {' '.join(map(str, points[n - 1][:2]))}, {kind}: {line}")
+            shutil.rmtree(run)
+    return {"points": len(points), "faults": sum(state is None for *_, state in trials),
+            "power_cuts": sum(state is not None for *_, state in trials), "failures": failures}  # fmt: skip
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--log", required=True, type=Path)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--sample", type=int, help="so many trials, drawn at random")
+    parser.add_argument("--part", default="1/1", help="as 1/2: every second trial, from the first")
+    parser.add_argument("--count", type=Path, metavar="RUN")
+    parser.add_argument("--break", dest="broken", default="", help="short, sync, aside or leftovers")
+    given = parser.parse_args()
+    log = given.log.resolve()
+    if given.count:
+        resident()
+        given.count.mkdir(parents=True)
+        points = points_of(given.count.resolve(), log)
+        print(json.dumps(Counter(name for name, *_ in points), indent=1, sort_keys=True))
+        return
+    part, parts = map(int, given.part.split("/"))
+
+    def chosen(trials):
+        trials = trials if given.all else random.Random(0).sample(trials, given.sample or 40)
+        return trials[part - 1 :: parts]
+
+    found = sweep(log, chosen, given.broken)
+    print(json.dumps(found))
+    sys.exit(bool(found["failures"]))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    main()
