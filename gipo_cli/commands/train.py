@@ -22,6 +22,7 @@ from gipo_cli.commands import (
     LogProbKey,
     Mapping,
     Repair,
+    as_one_of_ranks,
     split_names,
 )
 from gipo_cli.config import TrainConfig, from_values
@@ -61,6 +62,7 @@ SUMMARY_KINDS: dict[str, type] = {
 DATASET_KEYS = ("name", "fingerprint", "transitions", "episodes", "log_probs", "environment", "mean_return")
 
 
+@as_one_of_ranks
 def train(
     dataset: Annotated[
         str | None, typer.Option(help="A catalog name (gipo datasets list), a path, or minari:ID.", show_default=False)
@@ -153,17 +155,27 @@ def train(
     from gipo_cli.trackers import reporting, require_trackers
     from gipo_cli.training.device import choose_device
     from gipo_cli.training.dimensions import require_dimensions
+    from gipo_cli.training.distributed import current
     from gipo_cli.training.loop import fit
+    from gipo_cli.training.other_ranks import give_a_share, resumable, trained_by_other_ranks
     from gipo_cli.training.reuse import require_same_start
     from gipo_cli.training.warm_start import initial_policy
 
     trackers = require_trackers(split_names(log_to))
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
-    chosen_device = choose_device(settled.device)
-    watch = Watch(quiet)
-    catalog.locate(settled.dataset, quiet)  # recorded here where it has to be, with progress or without
-    opened = open_log(settled.dataset, settled.log_options(), watch.phase)
+    ranks = current()
+    chosen_device = ranks.device(choose_device(settled.device))
+    watch = Watch(quiet or not ranks.first)
+    with ranks.in_turn():
+        catalog.locate(settled.dataset, watch.quiet)  # recorded here where it has to be, with progress or without
+        opened = open_log(settled.dataset, settled.log_options(), watch.phase)
     log, findings = opened.log, opened.findings
+    ranks.require_same("a configuration", repr(replace(settled, dataset="", device="")).encode())
+    ranks.require_same("a log", log.fingerprint.encode())
+    if not ranks.first:
+        if not dry_run:
+            give_a_share(settled, log, resume or out or Path("runs") / log.name, chosen_device, ranks)
+        return
     for finding in findings:
         terminal.note(f"warning: {finding.meaning} [{finding.name}]")
     if settled.init:
@@ -179,21 +191,26 @@ def train(
         _show_plan(settled, log, place, str(chosen_device), as_json=json)
         return
     run = RunDirectory.open(place) if resume is not None else RunDirectory.create(place)
-    with run:
+    with run, resumable(place):
         if resume is None:
             # The record comes last: a directory is a run once it has one, and then its configuration is there.
             run.write_config(settled.to_dict())
             run.update(**_facts(settled, opened))
         else:
             _require_same_log(run, log)
+            if other := trained_by_other_ranks(run.path, ranks.size):
+                terminal.note(f"note: {other}")
         expressions = [gate.expression for gate in gates]
-        run.update(status="running", device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[])
+        run.update(
+            status="running", device=str(chosen_device), ranks=ranks.size, command=sys.argv, fail_if=expressions,
+            gates=[],
+        )  # fmt: skip
         torch.set_num_threads(settled.threads)
         try:
             with reporting(trackers, run, settled.to_dict()) as reporters:
                 trained = fit(
                     settled, objective_function, estimator, log, run, chosen_device, watch.phase, reused,
-                    reporters.report,
+                    reporters.report, ranks,
                 )  # fmt: skip
         except GipoError as error:
             run.update(status=STATUS.get(type(error), "failed"), error=error.message)
