@@ -26,7 +26,7 @@ from gipo_cli.commands import (
     split_names,
 )
 from gipo_cli.config import TrainConfig, from_values
-from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, RunError, SettingError, unknown_name
+from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, SettingError, unknown_name
 from gipo_cli.gates import Gate, enforce, parse_gates, pass_through, require_known
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ def train(
     from gipo_cli.training.dimensions import require_dimensions
     from gipo_cli.training.distributed import current
     from gipo_cli.training.loop import fit
-    from gipo_cli.training.other_ranks import give_a_share, resumable, trained_by_other_ranks
+    from gipo_cli.training.other_ranks import give_a_share
+    from gipo_cli.training.resuming import require_same_log, resumable, trained_by_other_ranks
     from gipo_cli.training.reuse import require_same_start
     from gipo_cli.training.warm_start import initial_policy
 
@@ -197,14 +198,12 @@ def train(
             run.write_config(settled.to_dict())
             run.update(**_facts(settled, opened))
         else:
-            _require_same_log(run, log)
+            require_same_log(run, log)
             if other := trained_by_other_ranks(run.path, ranks.size):
                 terminal.note(f"note: {other}")
         expressions = [gate.expression for gate in gates]
-        run.update(
-            status="running", device=str(chosen_device), ranks=ranks.size, command=sys.argv, fail_if=expressions,
-            gates=[],
-        )  # fmt: skip
+        where = {"device": str(chosen_device), "ranks": ranks.size, "command": sys.argv}
+        run.update(status="running", **where, fail_if=expressions, gates=[])
         torch.set_num_threads(settled.threads)
         try:
             with reporting(trackers, run, settled.to_dict()) as reporters:
@@ -343,15 +342,6 @@ def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
         "versions": {"gipo": __version__, "python": platform.python_version()} | {p: version(p) for p in packages},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
-    recorded = run.record().get("dataset", {}).get("fingerprint")
-    if recorded != log.fingerprint:
-        raise RunError(
-            f"{run.path} was trained on another log: fingerprint {recorded}, that of {log.name} is {log.fingerprint}.",
-            "Bring back the log that the run began with, or start a new run with --out.",
-        )
 
 
 def _gates_of_run(place: Path) -> list[Gate]:

@@ -1,4 +1,4 @@
-"""What the ranks other than the first do in a training, and what their number and their loss mean to a run."""
+"""What the ranks other than the first do in a training."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +12,9 @@ from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import GipoError, RankLost
 from gipo_cli.registry import ADVANTAGES, OBJECTIVES
 from gipo_cli.runs import RunDirectory
-from gipo_cli.training.checkpoints import load_latest
 from gipo_cli.training.distributed import Ranks
 from gipo_cli.training.loop import fit
+from gipo_cli.training.resuming import resumable
 
 
 def give_a_share(config: TrainConfig, log: Trajectories, place: Path, device: torch.device, ranks: Ranks) -> None:
@@ -39,23 +39,3 @@ def give_a_share(config: TrainConfig, log: Trajectories, place: Path, device: to
 @contextmanager
 def _unseen(name: str, total: int) -> Iterator[Callable[..., Any]]:
     yield lambda n=1, **figures: None
-
-
-@contextmanager
-def resumable(place: Path) -> Iterator[None]:
-    """Let the loss of a rank say how to go on from the newest checkpoint of the run."""
-    try:
-        yield
-    except RankLost as lost:
-        lost.hint = f"Continue under the same torchrun command with: gipo train --resume {place}"
-        raise
-
-
-def trained_by_other_ranks(place: Path, size: int) -> str:
-    """What to know where another number of ranks goes on with a run than trained it so far; empty where it does not."""
-    newest = load_latest(place)
-    before = size if newest is None else newest.state.get("ranks", 1)
-    if before == size:
-        return ""
-    many = f"{before} rank{'s' if before > 1 else ''}"
-    return f"the run was trained by {many} and goes on with {size}: the same up to rounding, not the same bytes."
