@@ -28,7 +28,7 @@ from gipo_cli.training.signals import Stop
 # takes one rank long is not waited for inside a collective, so it bounds a report or a checkpoint.
 TIMEOUT = timedelta(minutes=10)
 BEAT = 0.5  # seconds between the signs of life that a rank gives
-ROLL_CALL = 5.0  # seconds without one after which a rank is lost, where something has gone wrong already
+ROLL_CALL = 3.0  # seconds without one after which a rank is lost, where something has gone wrong already
 SILENCE = 60.0  # and where nothing has: reading a large file keeps a process from giving any
 LOOK = 0.05  # seconds between looks at what another rank has done
 
