@@ -1,5 +1,7 @@
 """Started by torchrun in test_distributed.py: ranks against closed forms, then an error of one of them."""
 
+import sys
+
 import torch
 
 from gipo_cli.cli import report
@@ -33,7 +35,7 @@ try:
             assert error.message == "rank 1 of 2 has a log other than rank 0."
         else:
             raise AssertionError("a difference went unnoticed")
-        print("closed forms hold")
+        sys.stdout.write("closed forms hold\n")  # in one piece, so that those of two ranks do not mix
         if not ranks.first:
             raise DataError("the disk of this rank is full.", "Make room.")
         ranks.any(True)  # waits for a rank that does not come
