@@ -6,6 +6,7 @@ import re
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from gipo_cli import durable
 
@@ -27,6 +28,11 @@ def place_of(run: Path, step: int) -> Path:
 def step_of(path: Path) -> int:
     """The step of a checkpoint, by its name."""
     return int(path.name.removeprefix("step-"))
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    """The plain values of a checkpoint that is whole."""
+    return json.loads((path / STATE).read_text(encoding="utf-8"))
 
 
 def checkpoints_in(run: Path) -> list[Path]:

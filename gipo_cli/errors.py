@@ -1,6 +1,6 @@
 """The errors a user can cause, each with the exit code that scripts rely on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
 
@@ -78,6 +78,19 @@ class InterruptedRun(GipoError):
 
 class OutOfTime(InterruptedRun):
     """The time that --max-time gave has passed, or would before the next checkpoint; not a failure unless asked."""
+
+
+class RankLost(GipoError):
+    """One of the processes that train a policy together is gone: killed, out of memory, or its machine is."""
+
+    exit_code = ExitCode.TERMINATED
+
+    def __init__(self, ranks: Sequence[int], size: int) -> None:
+        which = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
+        super().__init__(
+            f"{which} of {size} died; the others cannot go on without it.", "Start the same torchrun command again."
+        )
+        self.ranks = ranks
 
 
 def brief(error: BaseException, most: int = 200) -> str:

@@ -1,5 +1,8 @@
 """One file per command; heavy imports inside the function body. Here: what several of them share."""
 
+import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +56,31 @@ Accept = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="Take these errors of the checks as warnings, comma-separated."),
 ]
+
+
+def as_one_of_ranks(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that torchrun may start several times over, to do one job; without torchrun it is left as it is."""
+
+    @wraps(command)
+    def run(*arguments: Any, **named: Any) -> None:
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            command(*arguments, **named)
+            return
+        from gipo_cli.training.distributed import joined
+
+        with joined():
+            command(*arguments, **named)
+
+    return run
+
+
+def is_first_rank() -> bool:
+    """Whether this process speaks for the job; one that is alone does."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return True
+    from gipo_cli.training.distributed import current
+
+    return current().first
 
 
 def split_names(values: list[str] | None) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from gipo_cli.commands import (
     LogProbKey,
     Mapping,
     Repair,
+    as_one_of_ranks,
+    is_first_rank,
     split_names,
 )
 from gipo_cli.config import TrainConfig
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted", OutOfTime: "interrupted"}
 
 
+@as_one_of_ranks
 def train(
     dataset: Annotated[
         str | None, typer.Option(help="A catalog name (gipo datasets list), a path, or minari:ID.", show_default=False)
@@ -137,6 +140,8 @@ def train(
     require_known(gates, kinds(settled))
     if resumed is not None:
         finished = resuming.summary_of_finished(resumed, settled)
+        if finished is not None and not is_first_rank():
+            return
         if finished is not None:
             problem = pass_through(gates, finished)
             if fail_if:
@@ -158,17 +163,28 @@ def train(
     from gipo_cli.trackers import reporting, require_trackers
     from gipo_cli.training.device import choose_device
     from gipo_cli.training.dimensions import require_dimensions
+    from gipo_cli.training.distributed import current
     from gipo_cli.training.loop import fit
+    from gipo_cli.training.other_ranks import give_a_share
     from gipo_cli.training.reuse import require_same_start
     from gipo_cli.training.warm_start import initial_policy
 
     trackers = require_trackers(split_names(log_to))
     objective_function, estimator = OBJECTIVES.load(settled.objective), ADVANTAGES.load(settled.advantage)
-    chosen_device = choose_device(settled.device)
-    watch = Watch(quiet)
-    catalog.locate(settled.dataset, quiet)  # recorded here where it has to be, with progress or without
-    opened = open_log(settled.dataset, settled.log_options(), watch.phase)
+    ranks = current()
+    chosen_device = ranks.device(choose_device(settled.device))
+    watch = Watch(quiet or not ranks.first)
+    with ranks.in_turn():
+        catalog.locate(settled.dataset, watch.quiet)  # recorded here where it has to be, with progress or without
+        opened = open_log(settled.dataset, settled.log_options(), watch.phase)
     log, findings = opened.log, opened.findings
+    ranks.require_same("a configuration", repr(replace(settled, dataset="", device="")).encode())
+    ranks.require_same("a log", log.fingerprint.encode())
+    place = resumed.path if resumed else out or Path("runs") / log.name
+    if not ranks.first:
+        if not dry_run:
+            give_a_share(settled, log, place, chosen_device, ranks)
+        return
     for finding in findings:
         terminal.note(f"warning: {finding.meaning} [{finding.name}]")
     if settled.init:
@@ -176,7 +192,6 @@ def train(
     if settled.ratios == "per-dimension":
         require_dimensions(log)
     reused = require_same_start(reuse, settled, log) if reuse is not None else None
-    place = resumed.path if resumed else out or Path("runs") / log.name
     if dry_run:
         RunDirectory.refuse_occupied(place)
         if gates:
@@ -184,28 +199,27 @@ def train(
         show_plan(settled, log, place, str(chosen_device), as_json=json)
         return
     run = resumed or RunDirectory.create(place)
-    with run:
+    with run, resuming.resumable(place):
         if resume is None:
             # The record comes last: a directory is a run once it has one, and then its configuration is there.
             run.write_config(settled.to_dict())
             run.update(**_facts(settled, opened))
         else:
             resuming.require_same_log(run, log)
-            for text in resuming.notes_on(resume, run):
+            for text in resuming.notes_on(resume, run, ranks.size):
                 terminal.note(text)
             if not run.has_config():
                 run.write_config(settled.to_dict())
                 terminal.note(f"note: config.toml was missing from {run.path}; it is there again, as the run began.")
         expressions = [gate.expression for gate in gates]
-        run.update(
-            status="running", error=None, device=str(chosen_device), command=sys.argv, fail_if=expressions, gates=[]
-        )
+        where = {"device": str(chosen_device), "ranks": ranks.size, "command": sys.argv}
+        run.update(status="running", error=None, **where, fail_if=expressions, gates=[])
         torch.set_num_threads(settled.threads)
         try:
             with reporting(trackers, run, settled.to_dict()) as reporters:
                 trained = fit(
                     settled, objective_function, estimator, log, run, chosen_device, watch.phase, reused,
-                    reporters.report, limit,
+                    reporters.report, limit, ranks,
                 )  # fmt: skip
         except GipoError as error:
             run.end_badly(STATUS.get(type(error), "failed"), error.message)

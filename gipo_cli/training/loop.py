@@ -19,6 +19,8 @@ from gipo_cli.policies.policy import Policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.dimensions import by_dimension
+from gipo_cli.training.distributed import ALONE, Ranks
+from gipo_cli.training.handover import handed_over
 from gipo_cli.training.judgement import has_stalled, held_out_figures, held_out_weights, judge, judged_log_ratio
 from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
@@ -41,43 +43,40 @@ def fit(
     objective: Objective,
     estimator: Estimator,
     log: Trajectories,
-    run: RunDirectory,
+    run: RunDirectory | None,
     device: torch.device,
     progress: Progress,
     reused: checkpoints.Checkpoint | None = None,
     on_report: Callable[[dict[str, Any]], None] = lambda metrics: None,
     limit: TimeLimit | None = None,
+    ranks: Ranks = ALONE,
 ) -> Training:
     """Train a policy on the log alone, from the run's newest whole checkpoint where there is one.
 
     A run that begins takes start and advantages from `reused`, another's first checkpoint, in place of computing them.
+    Of several ranks the first has the `run`, and does what is done once; the others have none and give their share of
+    every update.
 
     Raises:
         DivergedError: a number was not finite; the last good checkpoint stays.
         InterruptedRun: a signal came, or the limit is near; a checkpoint was saved.
+        RankLost: another rank is gone; the last checkpoint stays.
     """
     samples = to_samples(log, config.held_out_fraction, config.seed, device)
     if config.ratios == "per-dimension":
         samples = by_dimension(samples, log)
     with stop_requested(limit) as stop:
-        newest = checkpoints.load_latest(run.path)
-        if newest is not None:
-            now = restore(config, newest, device)
-            name_latest(run.path, newest.path)
-        elif reused is not None:
-            now = begin_from(reused, config, log, run, device)
-        else:
-            now = begin(config, estimator, log, samples, run, stoppable(progress, stop, run))
+        phases = progress if run is None else stoppable(progress, stop, run, ranks)
+        now = None if run is None else start(config, estimator, log, samples, run, device, phases, reused, ranks)
+        now = handed_over(ranks, now, config, device, stop)
         samples = samples.started_from(now.facts["warm_start"].get("version"))
-        run.truncate_metrics(now.step)
-        if newest is None:
-            save(run, now)
         order = ShuffledRows(samples.training_rows(config.stale_rows), config.batch_size, config.seed, TRAIN_ORDER)
         sums = torch.zeros(2, device=device)  # loss and KL since the last report
-        bounds = [line["held_out"].get("surrogate_lower") for line in run.metrics()]
-        done = has_stalled(bounds, config.patience)
-        remove_older(config, run, now.step, last=done or now.step == config.steps)  # a kill may have come before
-        if stop.limit.given:
+        bounds = [line["held_out"].get("surrogate_lower") for line in run.metrics()] if run is not None else []
+        done = ranks.any(has_stalled(bounds, config.patience))
+        if run is not None:
+            remove_older(config, run, now.step, last=done or now.step == config.steps)  # a kill may have come before
+        if run is not None and stop.limit.given:
             stop.limit.lap()
             run.write_log_ratios(**log_ratios(now, samples))  # to know how long that takes at the end
             stop.limit.lap("log ratios")
@@ -87,75 +86,96 @@ def fit(
             advance(now.step)
             while now.step < config.steps and not done:
                 if round_is_due(config, now):
-                    revalue(config, estimator, samples, now, stoppable(progress, stop, run))
-                rows = order.batch(now.step)
-                batch = Batch(objective, settings, now.advantage, samples, rows)
+                    revalue(config, estimator, samples, now, phases, ranks, stop)
+                batch = Batch(objective, settings, now.advantage, samples, order.batch(now.step), ranks)
                 loss, kl, log_ratio = batch.losses(now.policy)
-                now.anchor.steer(kl.detach())
-                set_learning_rate(now.optimizer, config, now.step, log_ratio.detach())
+                found = ranks.sum(torch.stack([loss, kl]))
+                now.anchor.steer(found[1])
+                whole = batch.whole(log_ratio) if config.ess_base else log_ratio.detach()
+                set_learning_rate(now.optimizer, config, now.step, whole)
                 if has_trait(objective, "natural"):
                     climb(now, batch, settings["radius"])
                 else:
                     now.optimizer.zero_grad()
                     (loss + now.anchor.coefficient * kl).backward()
+                    ranks.sum_gradients([*now.policy.parameters()])
                     torch.nn.utils.clip_grad_norm_(now.policy.parameters(), config.max_gradient_norm)
                     now.optimizer.step()
                 now.step += 1
-                sums += torch.stack([loss.detach(), kl.detach()])
+                sums += found
                 advance(1)
-                if stop.limit.left < 0:
+                if run is not None and stop.limit.left < 0:
                     raise stop.interruption("between two reports; resuming begins at the checkpoint before.", run.path)
 
                 # Checkpoints fall on reports, so a resumed run begins its sums where this one did.
                 if now.step % config.report_every and now.step < config.steps:
                     continue
-                metrics = report(config, now, batch, sums)
-                now.width.steer(metrics["held_out"])
+                ranks.require_same_weights(now.policy)
+                if run is not None:
+                    metrics = report(config, now, batch, sums)
+                    now.width.steer(metrics["held_out"])
+                    run.append_metrics(metrics)
+                    on_report(metrics)
+                    advance(0, loss=metrics["loss"], kl=metrics["kl"], ess=metrics["held_out"]["ess_fraction"])
+                    bounds.append(metrics["held_out"]["surrogate_lower"])
+                ranks.tell(now.width.state)
                 settings = now.width.settings(config.settings)
-                run.append_metrics(metrics)
-                on_report(metrics)
-                advance(0, loss=metrics["loss"], kl=metrics["kl"], ess=metrics["held_out"]["ess_fraction"])
                 sums.zero_()
-                bounds.append(metrics["held_out"]["surrogate_lower"])
-                done = now.step == config.steps or has_stalled(bounds, config.patience)
-                if done:
+                done = ranks.any(now.step == config.steps or has_stalled(bounds, config.patience))
+                if run is not None and done:
                     judge(config, now, samples, run)
                 stop.limit.lap("report")
-                stopping = stop.requested or stop.limit.is_near()
-                if done or stopping or is_checkpoint(config, now.step):
-                    save(run, now)
+                stopping = ranks.any(stop.requested or stop.limit.is_near())
+                if run is not None and (done or stopping or is_checkpoint(config, now.step)):
+                    save(run, now, ranks.size)
                     remove_older(config, run, now.step, last=done)
                     stop.limit.lap("checkpoint")
                 if stopping and not done:
                     break
 
-        run.write_log_ratios(**log_ratios(now, samples))
-        if now.step < config.steps and not done:
-            raise stop.interruption(f"at step {now.step} of {config.steps}; everything so far is saved.", run.path)
+        if run is not None:
+            run.write_log_ratios(**log_ratios(now, samples))
+            if now.step < config.steps and not done:
+                raise stop.interruption(f"at step {now.step} of {config.steps}; everything so far is saved.", run.path)
     return now
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows of the log, and what the objective makes of them."""
+    """Some rows of the log, and what the objective makes of this rank's share of them."""
 
     objective: Objective
     settings: dict[str, float]
     advantage: Tensor  # [N], of the whole log
     samples: Samples
-    rows: Tensor  # int64
+    rows: Tensor  # int64, of the whole batch
+    ranks: Ranks = ALONE
+
+    @property
+    def share(self) -> Tensor:
+        """The rows that are this rank's."""
+        return self.ranks.share(self.rows)
 
     def losses(self, policy: Policy) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean loss, KL(beta || pi) at home in nats, both scalars with a gradient, and the log ratios, [B]."""
-        advantage = self.advantage[self.rows]
+        """This rank's part of the batch's mean loss and of its KL(beta || pi) at home in nats, and its log ratios.
+
+        The parts are scalars with a gradient; over the ranks they sum to the figures of the batch, whatever the shares.
+        """
+        share = self.share
+        advantage = self.advantage[share]
         if self.samples.behaviour_log_prob_parts is None:
-            log_ratio = self.samples.log_ratio(policy, self.rows)
-            loss = self.objective(log_ratio, advantage, **self.settings).mean()
+            log_ratio = self.samples.log_ratio(policy, share)
+            loss = self.objective(log_ratio, advantage, **self.settings).sum() / len(self.rows)
         else:
-            parts = self.samples.log_ratio_parts(policy, self.rows)
-            log_ratio = parts.sum(-1)
-            loss = self.objective(parts.flatten(), advantage.repeat_interleave(parts.shape[-1]), **self.settings).mean()
-        return loss, self.samples.kl_at_home(log_ratio, self.rows), log_ratio
+            parts = self.samples.log_ratio_parts(policy, share)
+            log_ratio, size = parts.sum(-1), parts.shape[-1]
+            losses = self.objective(parts.flatten(), advantage.repeat_interleave(size), **self.settings)
+            loss = losses.sum() / (len(self.rows) * size)
+        return loss, self.samples.kl_at_home(log_ratio, share, self.rows), log_ratio
+
+    def whole(self, log_ratio: Tensor) -> Tensor:
+        """Log ratios of the whole batch, [B], from those of the share."""
+        return self.ranks.whole(log_ratio, len(self.rows))
 
 
 def climb(now: Training, batch: Batch, radius: float) -> None:
@@ -165,10 +185,11 @@ def climb(now: Training, batch: Batch, radius: float) -> None:
         loss, kl, _ = batch.losses(now.policy)
         return loss + now.anchor.coefficient * kl
 
-    natural_step(now.policy, penalised, batch.samples.observation[batch.rows], radius)
+    observation = batch.samples.observation[batch.share]
+    natural_step(now.policy, penalised, observation, radius, batch.ranks.sum, len(batch.rows))
 
 
-def stoppable(progress: Progress, stop: Stop, run: RunDirectory) -> Progress:
+def stoppable(progress: Progress, stop: Stop, run: RunDirectory, ranks: Ranks) -> Progress:
     """Phases that a signal or the time limit ends at once: what they began from is saved, or there is nothing yet."""
 
     @contextmanager
@@ -176,12 +197,39 @@ def stoppable(progress: Progress, stop: Stop, run: RunDirectory) -> Progress:
         def advance_or_stop(n: int = 1, **figures: Any) -> None:
             advance(n, **figures)
             if stop.requested:
+                ranks.roll_call()  # torchrun stops the others when one dies
                 raise stop.interruption(f"in the phase '{name}'; it begins again on resuming.", run.path)
 
         with progress(name, total) as advance:
             yield advance_or_stop
 
     return phase
+
+
+def start(
+    config: TrainConfig,
+    estimator: Estimator,
+    log: Trajectories,
+    samples: Samples,
+    run: RunDirectory,
+    device: torch.device,
+    progress: Progress,
+    reused: checkpoints.Checkpoint | None,
+    ranks: Ranks,
+) -> Training:
+    """From the newest whole checkpoint, from another run's first one, or from the log; saved where it is new."""
+    newest = checkpoints.load_latest(run.path)
+    if newest is not None:
+        now = restore(config, newest, device)
+        name_latest(run.path, newest.path)
+    elif reused is not None:
+        now = begin_from(reused, config, log, run, device)
+    else:
+        now = begin(config, estimator, log, samples, run, progress)
+    run.truncate_metrics(now.step)
+    if newest is None:
+        save(run, now, ranks.size)
+    return now
 
 
 def begin(

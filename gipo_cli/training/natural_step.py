@@ -12,7 +12,14 @@ DAMPING = 0.1  # added to the Fisher matrix, which a batch alone leaves singular
 HALVINGS = 10
 
 
-def natural_step(policy: Policy, loss: Callable[[], Tensor], observation: Tensor, radius: float) -> float:
+def natural_step(
+    policy: Policy,
+    loss: Callable[[], Tensor],
+    observation: Tensor,
+    radius: float,
+    total: Callable[[Tensor], Tensor] = Tensor.detach,
+    rows: int = 0,
+) -> float:
     """Change the policy by one step of the natural gradient; not at all where no step helps.
 
         x = (F + 0.1 I)^-1 g,   step = -x sqrt(2 radius / x (F + 0.1 I) x),   halved until loss falls and KL <= radius
@@ -25,6 +32,8 @@ def natural_step(policy: Policy, loss: Callable[[], Tensor], observation: Tensor
         loss: of the policy as it is when called, a scalar.
         observation: states over which the KL is averaged, [B, O].
         radius: nats.
+        total: the sum of a tensor over those that each have a part of the batch; alone, the tensor itself.
+        rows: of the whole batch; 0 where `observation` is all of it.
 
     Returns:
         KL of the step taken, in nats; 0 where none was.
@@ -33,15 +42,16 @@ def natural_step(policy: Policy, loss: Callable[[], Tensor], observation: Tensor
     """
     parameters = [p for p in policy.parameters() if p.requires_grad]
     before = loss()
-    gradient = _flat(torch.autograd.grad(before, parameters))
+    gradient = total(_flat(torch.autograd.grad(before, parameters)))
+    before = total(before)
     old = tuple(part.detach() for part in policy.parameters_at(observation))
 
     def divergence() -> Tensor:
-        return policy.divergence(old, policy.parameters_at(observation)).mean()
+        return policy.divergence(old, policy.parameters_at(observation)).sum() / (rows or len(observation))
 
     def fisher(vector: Tensor) -> Tensor:
         first = _flat(torch.autograd.grad(divergence(), parameters, create_graph=True))
-        return _flat(torch.autograd.grad(first @ vector, parameters)) + DAMPING * vector
+        return total(_flat(torch.autograd.grad(first @ vector, parameters))) + DAMPING * vector
 
     direction = _solve(fisher, gradient)
     size = direction @ fisher(direction)
@@ -52,8 +62,8 @@ def natural_step(policy: Policy, loss: Callable[[], Tensor], observation: Tensor
     for halving in range(HALVINGS):
         torch.nn.utils.vector_to_parameters(start + step * 0.5**halving, parameters)
         with torch.no_grad():
-            moved = divergence().item()
-            if moved <= radius and loss() < before:
+            moved = total(divergence()).item()
+            if moved <= radius and total(loss()) < before:
                 return moved
     torch.nn.utils.vector_to_parameters(start, parameters)
     return 0.0

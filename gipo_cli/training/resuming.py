@@ -1,11 +1,13 @@
 """What `gipo train --resume` takes from a run, and what it refuses."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gipo_cli import checkpoint_files
 from gipo_cli.config import TrainConfig, from_values
-from gipo_cli.errors import RunError, SettingError
+from gipo_cli.errors import RankLost, RunError, SettingError
 from gipo_cli.gates import Gate, flatten, parse_gates
 from gipo_cli.summary import DATASET_KEYS, SUMMARY
 
@@ -58,8 +60,14 @@ def run_to_resume(given: Path) -> "RunDirectory":
     return run
 
 
-def notes_on(given: Path, run: "RunDirectory") -> list[str]:
-    """What a user should know of the checkpoint that a run goes on from."""
+def notes_on(given: Path, run: "RunDirectory", ranks: int) -> list[str]:
+    """What a user should know of the checkpoint that a run goes on from.
+
+    Args:
+        given: the name of the run.
+        run: itself.
+        ranks: that go on with it.
+    """
     newest, found = checkpoint_files.find_latest(run.path)
     notes = [f"warning: {text}" for text in found]
     if newest is None and notes:
@@ -68,6 +76,12 @@ def notes_on(given: Path, run: "RunDirectory") -> list[str]:
         notes.append(
             f"note: {run.path} goes on from {newest.name}, the newest that is whole, not from {given.name}; "
             "from either it ends in the same bytes."
+        )
+    before = ranks if newest is None else checkpoint_files.state_of(newest).get("ranks", 1)
+    if before != ranks:
+        many = "1 rank" if before == 1 else f"{before} ranks"
+        notes.append(
+            f"note: the run was trained by {many} and goes on with {ranks}: equal up to rounding, not in bytes."
         )
     return notes
 
@@ -169,3 +183,13 @@ def so_far(config: TrainConfig, run: "RunDirectory") -> dict[str, Any]:
     newest, _ = checkpoint_files.find_latest(run.path)
     step = 0 if newest is None else checkpoint_files.step_of(newest)
     return {"run": str(run.path), "status": "interrupted", "step": step, "steps": config.steps}
+
+
+@contextmanager
+def resumable(place: Path) -> Iterator[None]:
+    """Let the loss of a rank say how to go on from the newest checkpoint of the run."""
+    try:
+        yield
+    except RankLost as lost:
+        lost.hint = f"Continue under the same torchrun command with: gipo train --resume {place}"
+        raise

@@ -8,7 +8,9 @@ from gipo_cli.advantages import Estimate, Progress, Task
 from gipo_cli.config import TrainConfig
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
+from gipo_cli.training.distributed import ALONE, Ranks
 from gipo_cli.training.samples import Samples
+from gipo_cli.training.signals import Stop
 from gipo_cli.training.state import Training, is_checkpoint
 
 Estimator = Callable[..., Estimate]
@@ -40,8 +42,22 @@ def round_is_due(config: TrainConfig, now: Training) -> bool:
     return is_checkpoint(config, now.step) and now.step * config.rounds // config.steps > now.round
 
 
-def revalue(config: TrainConfig, estimator: Estimator, samples: Samples, now: Training, progress: Progress) -> None:
-    """Values and advantages of the policy as it is now: those of an older one mislead more the further it has moved."""
-    assert now.beta is not None
-    now.advantage, now.facts["critic"] = value(config, estimator, samples, now.beta, now.policy, progress)
+def revalue(
+    config: TrainConfig,
+    estimator: Estimator,
+    samples: Samples,
+    now: Training,
+    progress: Progress,
+    ranks: Ranks = ALONE,
+    stop: Stop | None = None,
+) -> None:
+    """Values and advantages of the policy as it is now: those of an older one mislead more the further it has moved.
+
+    The first rank computes them and tells the others.
+    """
     now.round = now.step * config.rounds // config.steps
+    if ranks.first:
+        assert now.beta is not None
+        now.advantage, now.facts["critic"] = value(config, estimator, samples, now.beta, now.policy, progress)
+    ranks.from_first(f"round {now.round}", stop=stop)  # waits for as long as that takes
+    ranks.tell(now.advantage)

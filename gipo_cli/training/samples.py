@@ -69,10 +69,15 @@ class Samples:
         """Log pi(a|s) - log beta(a|s) of some rows, [B]; carries the policy's gradient."""
         return self.log_prob(policy, rows) - self.behaviour_log_prob[rows]
 
-    def kl_at_home(self, log_ratio: Tensor, rows: Tensor) -> Tensor:
-        """E[log beta - log pi] over those of the rows that are home; 0 where none is. Carries the gradient."""
-        home = self.home[rows]
-        return -(log_ratio * home).sum() / home.sum().clamp_min(1)
+    def kl_at_home(self, log_ratio: Tensor, rows: Tensor, whole: Tensor) -> Tensor:
+        """E[log beta - log pi] over those rows of a batch that are home; 0 where none is. Carries the gradient.
+
+        Args:
+            log_ratio: of `rows`.
+            rows: the batch, or a share of it, of which this is then the part.
+            whole: the batch.
+        """
+        return -(log_ratio * self.home[rows]).sum() / self.home[whole].sum().clamp_min(1)
 
     def log_ratio_parts(self, policy: Policy, rows: Tensor) -> Tensor:
         """Log ratio of each dimension of the action, [B, A], whose sum is `log_ratio`; carries the gradient."""

@@ -26,9 +26,10 @@ class Stop:
     def interruption(self, where: str, run: Path) -> InterruptedRun:
         """What ends the command: a signal's code, or that of --max-time."""
         hint = f"Continue with: gipo train --resume {run}"
-        if self.signalled is not None:
-            return InterruptedRun(f"interrupted {where}", hint, self.signalled)
-        return OutOfTime(f"--max-time {self.limit.given}: stopped {where}", hint, self.limit.exit_code)
+        if self.signalled is None and self.limit.given:
+            return OutOfTime(f"--max-time {self.limit.given}: stopped {where}", hint, self.limit.exit_code)
+        # Without one of its own, another rank's.
+        return InterruptedRun(f"interrupted {where}", hint, self.signalled or ExitCode.INTERRUPTED)
 
 
 @contextmanager

@@ -93,28 +93,30 @@ def remove_older(config: TrainConfig, run: RunDirectory, step: int, last: bool) 
             checkpoint_files.remove(path)
 
 
-def save(run: RunDirectory, now: Training) -> None:
-    """Write a checkpoint of everything that changes."""
+def save(run: RunDirectory, now: Training, ranks: int = 1) -> None:
+    """Write a checkpoint of everything that changes, and of how many ranks trained it where there are several."""
+    tensors, state = contents(now)
+    checkpoints.save(run.path, now.step, tensors, state | ({"ranks": ranks} if ranks > 1 else {}))
+
+
+def contents(now: Training) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """What a checkpoint holds: groups of tensors by name, and plain values."""
     optimizer_tensors, optimizer_groups = checkpoints.optimizer_to_tensors(now.optimizer)
     beta_tensors, beta = ({}, None) if now.beta is None else checkpoints.behaviour_to_tensors(now.beta)
-    checkpoints.save(
-        run.path,
-        now.step,
-        {
-            "policy": {name: value.detach() for name, value in now.policy.state_dict().items()},
-            "optimizer": optimizer_tensors,
-            "training": {"anchor": now.anchor.state, "width": now.width.state, "advantage": now.advantage},
-            **({"beta": beta_tensors} if beta else {}),
-        },
-        {
-            "checkpoint_version": CHECKPOINT_VERSION,
-            "policy_spec": now.policy.spec.to_dict(),
-            "optimizer": optimizer_groups,
-            "facts": now.facts,
-            "beta": beta,
-            "round": now.round,
-        },
-    )
+    tensors = {
+        "policy": {name: value.detach() for name, value in now.policy.state_dict().items()},
+        "optimizer": optimizer_tensors,
+        "training": {"anchor": now.anchor.state, "width": now.width.state, "advantage": now.advantage},
+        **({"beta": beta_tensors} if beta else {}),
+    }
+    return tensors, {
+        "checkpoint_version": CHECKPOINT_VERSION,
+        "policy_spec": now.policy.spec.to_dict(),
+        "optimizer": optimizer_groups,
+        "facts": now.facts,
+        "beta": beta,
+        "round": now.round,
+    }
 
 
 def restore(config: TrainConfig, checkpoint: checkpoints.Checkpoint, device: torch.device) -> Training:
