@@ -1,6 +1,8 @@
 """Faults at every point where `gipo train` touches its run directory, and whether resuming mends them to the byte.
 
     python tests/faults.py --log LOG.hdf5 --all          every fault at every point, and every power cut
+    python tests/faults.py --log LOG.hdf5 --sample 40    so many of them, drawn at random
+    python tests/faults.py --log LOG.hdf5 --broken       that each guarantee is missed where it is taken away
     python tests/faults.py --log LOG.hdf5 --count RUN    the calls of one undisturbed training, by name
 
 A point is a call of the operating system on the run directory. Training runs in a child that is forked after torch was
@@ -40,6 +42,7 @@ SETTINGS = (
 MINE = {"mine.txt": "run.json", "checkpoints/mine.txt": "step-00000000", "checkpoints/step-00000000/mine.txt":
         "step-00000000", "checkpoints/.tmp-mine": "step-00000000"}  # a user's file, once this is there  # fmt: skip
 CUTS = ("nothing unsynced", "names before contents")  # what a power cut leaves
+MISSED_BY = {"short": "short write", "sync": CUTS[1], "aside": "kill after", "leftovers": "kill after"}
 
 
 def resident():
@@ -134,7 +137,7 @@ def break_durable(what):
     from gipo_cli import durable
 
     if what == "short":
-        durable._write_all = os.write
+        durable.write_all = os.write
     elif what == "sync":
         durable._write = lambda path, content, how: _unsynced(durable, path, content, how)
     elif what == "aside":
@@ -153,7 +156,7 @@ def break_durable(what):
 
 def _unsynced(durable, path, content, how):
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
-    durable._write_all(handle, content)
+    durable.write_all(handle, content)
     os.close(handle)
 
 
@@ -379,7 +382,7 @@ def try_cut(state, log, expected, place):
     return [*wrong, f"resuming left with {code}:\n{said}"] if code else wrong + wrong_after(run, expected)
 
 
-def sweep(log, chosen=None, broken="", say=print):
+def sweep(log, chosen=None, broken="", say=print, enough=None):
     """Every fault at every point and every power cut, or those of them that `chosen` picks.
 
     Args:
@@ -387,6 +390,7 @@ def sweep(log, chosen=None, broken="", say=print):
         chosen: takes a list of trials and returns some.
         broken: the guarantee that is taken away.
         say: what is called with each failure.
+        enough: failures after which there are no more trials; all of them where it is none.
 
     Returns:
         Counts of points, trials and failures.
@@ -404,19 +408,39 @@ def sweep(log, chosen=None, broken="", say=print):
         trials += [(n, cut, state) for n, cut, state in power_cuts(points, run)]
         trials = chosen(trials) if chosen else trials
         shutil.rmtree(run)
-        failures = 0
+        failures, tried = 0, []
         for n, kind, state in trials:
             wrong = (
                 try_fault(Fault(kind, n), log, expected, len(points), held, broken)
                 if state is None
                 else try_cut(state, log, expected, held)
             )
+            tried.append(state is None)
             failures += bool(wrong)
             for line in wrong:
                 say(f"point {n}, {' '.join(map(str, points[n - 1][:2]))}, {kind}: {line}")
             shutil.rmtree(run)
-    return {"points": len(points), "faults": sum(state is None for *_, state in trials),
-            "power_cuts": sum(state is not None for *_, state in trials), "failures": failures}  # fmt: skip
+            if failures == enough:
+                break
+    return {"points": len(points), "faults": sum(tried), "power_cuts": len(tried) - sum(tried), "failures": failures}
+
+
+def missed(log):
+    """The guarantees, taken away one by one, whose lack no trial of its kind notices."""
+
+    def unheard(line):
+        pass
+
+    def of_kind(trials):
+        return random.Random(0).sample(
+            found := [trial for trial in trials if trial[1] == MISSED_BY[broken]], len(found)
+        )
+
+    lacking = []
+    for broken in MISSED_BY:
+        if not sweep(log, of_kind, broken, unheard, enough=1)["failures"]:
+            lacking.append(broken)
+    return lacking
 
 
 def main():
@@ -424,10 +448,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", required=True, type=Path)
     parser.add_argument("--all", action="store_true")
-    parser.add_argument("--sample", type=int, help="so many trials, drawn at random")
+    parser.add_argument("--sample", type=int, default=40, help="so many trials, drawn at random")
     parser.add_argument("--part", default="1/1", help="as 1/2: every second trial, from the first")
     parser.add_argument("--count", type=Path, metavar="RUN")
-    parser.add_argument("--break", dest="broken", default="", help="short, sync, aside or leftovers")
+    parser.add_argument("--broken", action="store_true")
     given = parser.parse_args()
     log = given.log.resolve()
     if given.count:
@@ -436,13 +460,17 @@ def main():
         points = points_of(given.count.resolve(), log)
         print(json.dumps(Counter(name for name, *_ in points), indent=1, sort_keys=True))
         return
+    if given.broken:
+        lacking = missed(log)
+        print(json.dumps({"broken": len(MISSED_BY), "unnoticed": lacking}))
+        sys.exit(bool(lacking))
     part, parts = map(int, given.part.split("/"))
 
     def chosen(trials):
-        trials = trials if given.all else random.Random(0).sample(trials, given.sample or 40)
+        trials = trials if given.all else random.Random(0).sample(trials, given.sample)
         return trials[part - 1 :: parts]
 
-    found = sweep(log, chosen, given.broken)
+    found = sweep(log, chosen)
     print(json.dumps(found))
     sys.exit(bool(found["failures"]))
 
