@@ -53,6 +53,11 @@ def is_whole(path: Path) -> bool:
         return False
 
 
+def holds_more(path: Path) -> bool:
+    """Whether somebody put something into a checkpoint that gipo does not write."""
+    return any(entry.name not in OURS for entry in path.iterdir())
+
+
 def find_latest(run: Path) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint of a run, and a warning for each newer one. Nothing is deleted on the way."""
     warnings = []

@@ -74,7 +74,7 @@ def remove_older(config: TrainConfig, run: RunDirectory, step: int, last: bool) 
     """Leave the newest checkpoints alone, as many as `keep` says, and that of step 0, which other runs start from.
 
     What an interruption saved at a step of its own is not counted, and goes with the next checkpoint: a run that was
-    stopped keeps what it would have kept.
+    stopped keeps what it would have kept. What is damaged stays, and what somebody put a file of their own into.
 
     Args:
         config: of which keep=0 removes none.
@@ -89,7 +89,8 @@ def remove_older(config: TrainConfig, run: RunDirectory, step: int, last: bool) 
     kept = {0, step, *counted[-config.keep :]}
     for path in checkpoint_files.checkpoints_in(run.path):
         older = checkpoint_files.step_of(path)
-        if older < step and older not in kept and checkpoint_files.is_whole(path):
+        unwanted = older < step and older not in kept
+        if unwanted and checkpoint_files.is_whole(path) and not checkpoint_files.holds_more(path):
             checkpoint_files.remove(path)
 
 
