@@ -13,10 +13,10 @@ from gipo_cli.training.signals import Stop
 from gipo_cli.training.time_limit import TimeLimit, time_limit
 
 SETTINGS = (
-    "--device", "cpu", "--steps", "2000", "--set", "critic_steps=30", "--set", "report_every=10",
+    "--device", "cpu", "--steps", "800", "--set", "critic_steps=30", "--set", "report_every=10",
     "--set", "checkpoint_every=100000",
 )  # fmt: skip
-PYTHON = 3.0  # seconds that Python may take to start on a busy machine, before the command's time begins
+PYTHON = 10.0  # seconds that Python may take to start on a busy machine, before the command's time begins
 
 
 def gipo(*arguments):
@@ -28,7 +28,7 @@ def gipo(*arguments):
 
 def content(run):
     files = [run / "metrics.jsonl", run / "log_ratios.npz", run / "latest", run / "config.toml"]
-    files += [path for step in (0, 2000) for path in sorted(run.glob(f"checkpoints/step-{step:08d}/*"))]
+    files += [path for step in (0, 800) for path in sorted(run.glob(f"checkpoints/step-{step:08d}/*"))]
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
@@ -102,14 +102,14 @@ def test_a_run_in_slices_of_time_ends_with_the_bytes_of_one_that_had_all_of_it(c
         if done.returncode == 0:
             break
         assert time.monotonic() - began < seconds + PYTHON
-        assert said == {"run": str(sliced), "status": "interrupted", "step": said["step"], "steps": 2000}
+        assert said == {"run": str(sliced), "status": "interrupted", "step": said["step"], "steps": 800}
         assert json.loads((sliced / "run.json").read_text())["status"] == "interrupted"
         where, *rest = done.stderr.splitlines()
         if said["step"] in (0, *steps):
             seconds *= 2  # a busy machine: Python's start and the phases before took all of it
         else:
             assert where == (
-                f"gipo: --max-time {seconds}s: stopped at step {said['step']} of 2000; everything so far is saved."
+                f"gipo: --max-time {seconds}s: stopped at step {said['step']} of 800; everything so far is saved."
             )
             steps.append(said["step"])
         assert rest == [
@@ -127,7 +127,7 @@ def test_a_limit_that_ends_a_phase_says_that_it_begins_again_and_is_no_failure_u
     arguments = ("--dataset", cartpole_log, "--out", run, *SETTINGS, "--set", "critic_steps=1000000")
     done = gipo(*arguments, "--max-time", "4", "--json", "--quiet")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"run": str(run), "status": "interrupted", "step": 0, "steps": 2000}
+    assert json.loads(done.stdout) == {"run": str(run), "status": "interrupted", "step": 0, "steps": 800}
     assert done.stderr == (
         "gipo: --max-time 4: stopped in the phase 'advantages'; it begins again on resuming.\n"
         f"      Continue with: gipo train --resume {run}\n"
@@ -138,9 +138,8 @@ def test_a_limit_that_ends_a_phase_says_that_it_begins_again_and_is_no_failure_u
 def test_a_report_that_is_too_long_for_the_limit_is_left_in_the_middle(cartpole_log, tmp_path):
     run = tmp_path / "run"
     settings = ("--device", "cpu", "--steps", "1000000", "--set", "critic_steps=30", "--set", "report_every=1000000")
-    assert gipo("--dataset", cartpole_log, "--out", run, *settings, "--max-time", "20s", "--quiet").returncode == 0
     began = time.monotonic()
-    done = gipo("--resume", run, "--max-time", "10s", "--quiet")
+    done = gipo("--dataset", cartpole_log, "--out", run, *settings, "--max-time", "10s", "--quiet")
     assert time.monotonic() - began < 10 + PYTHON
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
