@@ -13,7 +13,7 @@ name = "a"
 dataset = "{log}"
 steps = 400
 critic_steps = 30
-report_every = 10
+report_every = 20
 checkpoint_every = 20
 device = "cpu"
 """
@@ -63,7 +63,7 @@ def undisturbed(content, cartpole_log, tmp_path_factory):
     from gipo_cli.cli import main
 
     run = tmp_path_factory.mktemp("undisturbed") / "a"
-    settings = ("critic_steps=30", "report_every=10", "checkpoint_every=20")
+    settings = ("critic_steps=30", "report_every=20", "checkpoint_every=20")
     given = [part for setting in settings for part in ("--set", setting)]
     with pytest.raises(SystemExit) as exited:
         main(["train", "--dataset", str(cartpole_log), "--steps", "400", "--device", "cpu", "--out", str(run), *given])
@@ -86,13 +86,12 @@ def until():
 
 @pytest.fixture(scope="session")
 def trains(until):
-    """Wait until a run has a checkpoint of a step that it did not have before; the name of that which it has now."""
+    """Wait until a run has a checkpoint of a step, and another than it had before."""
 
     def newest(run):
         return (run / "latest").read_text() if (run / "latest").exists() else ""
 
     def wait(run, before=""):
         until(lambda: newest(run) not in ("", "step-00000000\n", before))
-        return newest(run)
 
     return wait

@@ -171,70 +171,73 @@ def test_a_slurm_that_does_not_answer_is_quoted(gipo, slurm, jobs_file, tmp_path
     )
 
 
-def test_stopped_warned_of_its_time_limit_and_left_behind_it_ends_in_the_same_bytes(
+def test_warned_of_its_time_limit_and_left_behind_by_its_batch_it_ends_in_the_same_bytes(
     start, slurm, jobs_file, tmp_path, content, undisturbed, trains, until
 ):
-    file, out = jobs_file('[slurm]\npartition = "long"\n'), tmp_path / "out"
-    given = (file, "--out", out, "--executor", "slurm")
-
+    out = tmp_path / "out"
+    given = (jobs_file('[slurm]\npartition = "long"\n'), "--out", out, "--executor", "slurm")
     with start(*given) as process:
         trains(out / "a")
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-    assert process.returncode == 130, said
-    assert said.endswith(
-        "gipo: stopped; 1 jobs are saved half-way.\n"
-        f"      Go on with: gipo batch {file} --out {out} --executor slurm\n"
-    )  # fmt: skip
-    assert json.loads((out / "a/run.json").read_text())["status"] == "interrupted"
-    assert (slurm / "100.state").read_text() == "CANCELLED"
-
-    before = (out / "a/latest").read_text()
-    with start(*given) as process:
-        trains(out / "a", before)
         (slurm / "hold").touch()
-        fake_slurm.tell(101, signal.SIGUSR2, slurm)
-        until(lambda: (out / "slurm/a.job").read_text() == "102")  # it goes on, and waits
+        fake_slurm.tell(100, signal.SIGUSR2, slurm)
+        until(lambda: (out / "slurm/a.job").read_text() == "101")  # it goes on, and waits
         process.kill()
         process.communicate()
-    assert (out / "slurm/101.exit").read_text() == "143"
+    assert (out / "slurm/100.exit").read_text() == "143"
     attempts = json.loads((out / "batch.json").read_text())["jobs"]["a"]
-    assert attempts == {"attempts": 3, "exit_code": None, "error": ""}
+    assert attempts == {"attempts": 2, "exit_code": None, "error": ""}
 
     (slurm / "hold").unlink()
     with start(*given) as process:
         _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    assert len(list(slurm.glob("*.sh"))) == 3  # nothing was submitted twice
+    assert sorted(path.name for path in slurm.glob("*.sh")) == ["100.sh", "101.sh"]  # nothing was submitted twice
     found = content(out / "a")
-    assert {key: found[key] for key in undisturbed} == undisturbed  # stops leave a checkpoint more
+    assert {key: found[key] for key in undisturbed} == undisturbed  # a stop leaves a checkpoint more
 
 
-def test_cancel_reaches_jobs_whose_batch_is_dead(start, slurm, jobs_file, tmp_path, gipo, until):
+@pytest.mark.parametrize("waits", [True, False])
+def test_cancel_reaches_a_job_whose_batch_is_dead(start, slurm, jobs_file, tmp_path, gipo, until, trains, waits):
     out = tmp_path / "out"
-    (slurm / "hold").touch()
+    if waits:
+        (slurm / "hold").touch()
     with start(jobs_file(), "--out", out, "--executor", "slurm") as process:
         until(lambda: (out / "slurm/a.job").exists())
         process.kill()
         process.communicate()
+    if not waits:
+        trains(out / "a")
     outcome = gipo("batch", "cancel", out, "--json")
     assert (outcome.exit_code, json.loads(outcome.stdout)["stopped"]) == (0, ["a"])
     assert (slurm / "100.state").read_text() == "CANCELLED"
     assert gipo("batch", "cancel", out).stdout == "Nothing runs.\n"
+    (job,) = json.loads(gipo("batch", "status", out, "--json").stdout)["jobs"]
+    assert job["status"] == ("waiting" if waits else "interrupted")
+
+
+def test_a_stopped_batch_cancels_its_jobs_and_says_how_to_go_on(start, slurm, jobs_file, tmp_path, until):
+    file, out = jobs_file(), tmp_path / "out"
+    (slurm / "hold").touch()
+    with start(file, "--out", out, "--executor", "slurm") as process:
+        until(lambda: (out / "slurm/a.job").exists())
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.endswith(f"      Go on with: gipo batch {file} --out {out} --executor slurm\n")
+    assert (slurm / "100.state").read_text() == "CANCELLED"
 
 
 def test_submitits_own_stand_in_for_a_cluster_comes_to_the_same_bytes(
-    start, jobs_file, tmp_path, content, undisturbed, trains
+    start, jobs_file, tmp_path, content, undisturbed, until
 ):
-    file, out = jobs_file('[slurm]\ncluster = "local"\npartition = "long"\n'), tmp_path / "out"
-    given = (file, "--out", out, "--executor", "slurm")
+    out = tmp_path / "out"
+    given = (jobs_file('[slurm]\ncluster = "local"\npartition = "long"\n'), "--out", out, "--executor", "slurm")
     with start(*given) as process:
-        trains(out / "a")
+        until(lambda: (out / "logs/a.log").exists())
         process.terminate()
-        _, said = process.communicate()
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
     with start(*given) as process:
         _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    found = content(out / "a")
-    assert {key: found[key] for key in undisturbed} == undisturbed
+    assert content(out / "a") == undisturbed

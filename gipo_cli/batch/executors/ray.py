@@ -4,7 +4,9 @@ Every machine of the cluster has to see the batch directory and the logs under t
 """
 
 import os
+import re
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -19,6 +21,7 @@ from gipo_cli.errors import SettingError, brief
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 ray: Any = import_module("ray")  # the extra
 
+PATIENCE = 10  # seconds that a cluster may take to answer
 OWN = "local"  # Ray's word for a cluster of its own on this machine
 
 
@@ -70,12 +73,23 @@ def _connect(address: str) -> None:
     if ray.is_initialized():
         return
     try:
+        _require_answer(address)
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise SettingError(
             f"no Ray cluster can be had at {address} ({brief(error)}).",
             "Start one with `ray start --head`, or leave `address` out of [ray] for one on this machine.",
         ) from error
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray would try it for many minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    if found := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
+        socket.create_connection((found[1].strip("[]"), int(found[2])), timeout=PATIENCE).close()
 
 
 def _end_of(name: str, task: Any) -> Ended:
