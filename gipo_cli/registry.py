@@ -140,3 +140,13 @@ TRACKERS = Registry(
         "wandb": "gipo_cli.trackers.wandb:open_tracker",
     },
 )
+
+# What `gipo batch --executor NAME` has run its jobs; each but local needs the extra of its name.
+EXECUTORS = Registry(
+    "executor",
+    {
+        "local": "gipo_cli.batch.executors.local:Local",
+        "slurm": "gipo_cli.batch.executors.slurm:Slurm",
+        "ray": "gipo_cli.batch.executors.ray:Ray",
+    },
+)

@@ -12,7 +12,19 @@ ONLY_IN = {"rich": ("rendering/terminal.py",), "matplotlib": ("rendering/plots.p
 FORBIDDEN = {"click", "pickle"}
 # Its docstring says why; nothing else unpickles, and this only tensors.
 TORCH_LOADS = ("policies/stable_baselines3.py",)
-HEAVY = ("torch", "minari", "h5py", "gymnasium", "matplotlib", "pydantic", "safetensors", "pyarrow", "scipy")
+HEAVY = (
+    "torch",
+    "minari",
+    "h5py",
+    "gymnasium",
+    "matplotlib",
+    "pydantic",
+    "safetensors",
+    "pyarrow",
+    "scipy",
+    "submitit",
+    "ray",
+)
 
 
 def imports(path):

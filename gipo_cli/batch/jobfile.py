@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gipo_cli.batch.clusters import CLUSTERS
+from gipo_cli.batch.clusters import require_known as require_known_to_cluster
 from gipo_cli.batch.lines import line_of
 from gipo_cli.config import TrainConfig
 from gipo_cli.errors import GipoError, SettingError, unknown_name
@@ -15,12 +17,12 @@ from gipo_cli.gates import parse_gates, require_known
 from gipo_cli.settling import read_toml, settle, width_named
 from gipo_cli.summary import kinds
 
-TABLES = ("defaults", "matrix", "exclude", "include", "job")
+TABLES = ("defaults", "matrix", "exclude", "include", "job", *CLUSTERS)
 MOST = 100_000  # jobs of one file
 LONGEST_NAME = 200  # bytes of a directory's name, with room for what a file system allows beyond
 # What lies in a batch directory beside its runs.
-JOBS, STATE, BATCH_LOCK, COPY, CONFIGS, LOGS = RESERVED = (
-    "jobs.json", "batch.json", "batch.lock", "jobs.toml", "configs", "logs",
+JOBS, STATE, BATCH_LOCK, COPY, CONFIGS, LOGS, SLURM = RESERVED = (
+    "jobs.json", "batch.json", "batch.lock", "jobs.toml", "configs", "logs", "slurm",
 )  # fmt: skip
 
 Where = tuple[str | int, ...]  # keys and numbers that lead to a place in the file
@@ -45,6 +47,7 @@ class JobFile:
     path: Path
     text: str
     jobs: list[Job]
+    clusters: dict[str, dict[str, Any]]  # what each is asked for, by the executor's name
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def read_jobs(path: Path) -> JobFile:
             raise refuse((name,), error.message, error.hint)
     if not isinstance(document.get("defaults", {}), dict):
         raise refuse(("defaults",), "defaults is no table.", "Write [defaults].")
+    clusters = {name: _cluster(name, document[name], refuse) for name in CLUSTERS if name in document}
     jobs: dict[str, Job] = {}
     for asked in _expanded(document, refuse):
         job = _checked(asked, document.get("defaults", {}), refuse, line)
@@ -88,7 +92,18 @@ def read_jobs(path: Path) -> JobFile:
         jobs[job.name] = job
     if not jobs:
         raise SettingError(f"{path} has no jobs.", "Write a [matrix], as in:\n[matrix]\ndataset = ['hopper-medium']")
-    return JobFile(path, text, list(jobs.values()))
+    return JobFile(path, text, list(jobs.values()), clusters)
+
+
+def _cluster(name: str, table: Any, refuse: Refuse) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise refuse((name,), f"{name} is no table.", f"Write [{name}].")
+    for key, value in table.items():
+        try:
+            require_known_to_cluster(name, key, value)
+        except SettingError as error:
+            raise refuse((name, key), error.message, error.hint) from error
+    return table
 
 
 def _expanded(document: Mapping[str, Any], refuse: Refuse) -> Iterator[_Asked]:

@@ -4,16 +4,18 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gipo_cli.batch.attempt import last_words
 from gipo_cli.batch.directory import Attempts, BatchDirectory, Listed
-from gipo_cli.batch.executors import Executor
+from gipo_cli.batch.executors import Ended, Executor
 from gipo_cli.batch.fates import Fate, fate_of
 from gipo_cli.errors import ExitCode
 from gipo_cli.locking import holder
 from gipo_cli.training.signals import Stop
 
 WAIT = 0.1  # seconds from look to look
+LATEST = "latest"  # of a run: the name of its newest checkpoint
 # Trying again gives the same: a setting is wrong, a gate does not hold, numbers went astray from the same bytes.
 FINAL = (ExitCode.DONE, ExitCode.USAGE, ExitCode.GATE, ExitCode.DIVERGED)
 STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, -signal.SIGINT, -signal.SIGTERM)  # that is no failure of a job's
@@ -21,12 +23,23 @@ STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, -signal.SIGINT, -signal.SI
 Watch = Callable[[Fate | None], None]  # told of each job that ended, and in between of none
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An attempt that runs, and where things stood when it began."""
+
+    job: Listed
+    said: int  # bytes of the job's log
+    newest: str  # its newest checkpoint
+
+
 def run_jobs(
     batch: BatchDirectory, jobs: list[Listed], executor: Executor, retries: int, stop: Stop, watch: Watch
 ) -> None:
     """Run what has not finished until all have ended or a signal came; nothing is started after one.
 
-    A job that some process trains already - left behind by a batch that was killed, say - is waited for.
+    A job that some process trains already - left behind by a batch that was killed, say - is waited for, or taken over
+    where the executor can. An attempt whose machine was taken from it is followed by another, which is no retry, as
+    long as each gets further than the one before.
 
     Args:
         batch: locked by this process.
@@ -36,24 +49,28 @@ def run_jobs(
         stop: the signal.
         watch: shown how far it is.
     """
-    waiting = deque(job for job in jobs if not fate_of(batch, job).is_finished)
-    running: dict[str, tuple[Listed, int]] = {}  # and where the attempt's words begin in the log
-    tried: Counter[str] = Counter()
+    unfinished = [job for job in jobs if not fate_of(batch, job).is_finished]
+    running = {job.name: _begun(batch, job) for job in unfinished if executor.adopt(job)}
+    waiting = deque(job for job in unfinished if job.name not in running)
+    tried: Counter[str] = Counter(list(running))
     told = False
     try:
         while running or (waiting and not stop.requested):
             if stop.requested and not told:
                 executor.stop()
                 told = True
-            for name, code in executor.ended():
-                job, since = running.pop(name)
-                _note_end(batch, job, code, since)
-                if code not in FINAL and tried[name] <= retries:
-                    waiting.append(job)
-                watch(fate_of(batch, job))
+            for end in executor.ended():
+                begun = running.pop(end.name)
+                excused = _is_excused(batch, begun, end, stop)
+                _note_end(batch, begun, end, excused)
+                tried[end.name] -= excused and end.moved
+                if end.code not in FINAL and tried[end.name] <= retries:
+                    waiting.append(begun.job)
+                watch(fate_of(batch, begun.job))
             while len(running) < executor.slots and not stop.requested and (job := _next_free(batch, waiting, watch)):
                 tried[job.name] += 1
-                running[job.name] = (job, _note_start(batch, job))
+                running[job.name] = _begun(batch, job)
+                batch.note(job.name, Attempts(batch.attempts(job.name).attempts + 1))
                 executor.start(job)
             watch(None)
             time.sleep(WAIT)
@@ -62,21 +79,32 @@ def run_jobs(
         raise
 
 
-def _note_start(batch: BatchDirectory, job: Listed) -> int:
-    """One attempt more; the length of the log as it is."""
-    batch.note(job.name, Attempts(batch.attempts(job.name).attempts + 1))
+def _begun(batch: BatchDirectory, job: Listed) -> Begun:
     log = batch.log(job.name)
-    return log.stat().st_size if log.exists() else 0
+    return Begun(job, log.stat().st_size if log.exists() else 0, _newest(batch, job))
 
 
-def _note_end(batch: BatchDirectory, job: Listed, code: int, since: int) -> None:
-    """How an attempt ended; one that was stopped has neither failed nor ended."""
-    attempts = batch.attempts(job.name).attempts
-    if code in STOPPED:
-        batch.note(job.name, Attempts(attempts))
+def _newest(batch: BatchDirectory, job: Listed) -> str:
+    """The name of a job's newest checkpoint; nothing where it has none."""
+    place = batch.run(job.name) / LATEST
+    return place.read_text() if place.exists() else ""
+
+
+def _is_excused(batch: BatchDirectory, begun: Begun, end: Ended, stop: Stop) -> bool:
+    """Whether an attempt was stopped, and has neither failed nor ended."""
+    if end.moved:
+        return stop.requested or _newest(batch, begun.job) != begun.newest
+    return end.code in STOPPED
+
+
+def _note_end(batch: BatchDirectory, begun: Begun, end: Ended, excused: bool) -> None:
+    """How an attempt ended."""
+    name, attempts = begun.job.name, batch.attempts(begun.job.name).attempts
+    if excused or end.code == ExitCode.DONE:
+        batch.note(name, Attempts(attempts, None if excused else end.code))
     else:
-        error = "" if code == ExitCode.DONE else last_words(batch, job.name, since) or _killed(code)
-        batch.note(job.name, Attempts(attempts, code, error))
+        words = end.cause or last_words(batch, name, begun.said) or _killed(end.code)
+        batch.note(name, Attempts(attempts, end.code, words))
 
 
 def _next_free(batch: BatchDirectory, waiting: deque[Listed], watch: Watch) -> Listed | None:

@@ -1,4 +1,4 @@
-"""`gipo batch JOBS.toml`: many runs from one file, idempotent, in processes of this machine."""
+"""`gipo batch JOBS.toml`: many runs from one file, idempotent, on this machine or a cluster."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,13 @@ def batch_run(
     out: Annotated[
         Path | None, typer.Option(help="Batch directory; one that exists is gone on with. (default: batches/JOBS)")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time; they share out the cores.")] = 1,
+    executor: Annotated[
+        str, typer.Option(metavar="NAME", help="What runs them: local (processes of this machine), slurm or ray.")
+    ] = "local",
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Runs at a time. (default: one, of a cluster all; they share cores)"),
+    ] = None,
     retries: Annotated[int, typer.Option(min=0, help="Times that a job which failed is tried again.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, print the jobs, run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
@@ -31,7 +37,7 @@ def batch_run(
     """
     from gipo_cli.batch.attempt import command_of
     from gipo_cli.batch.directory import BatchDirectory, Listed
-    from gipo_cli.batch.executors.local import Local
+    from gipo_cli.batch.executors import require_executor
     from gipo_cli.batch.fates import fate_of
     from gipo_cli.batch.jobfile import read_jobs
     from gipo_cli.batch.running import run_jobs
@@ -42,6 +48,7 @@ def batch_run(
 
     began = time.monotonic()
     file = read_jobs(jobs_file)
+    open_executor = require_executor(executor)
     batch = BatchDirectory(out or Path("batches") / jobs_file.stem)
     batch.refuse_occupied(file.jobs)
     _find_logs(file, quiet, record=not dry_run)
@@ -49,15 +56,17 @@ def batch_run(
     if dry_run:
         print_jobs(batch, [(job, command_of(batch, job)) for job in listed], as_json=json)
         return
+    again = f"gipo batch {jobs_file} --out {batch.path}" + (f" --executor {executor}" if executor != "local" else "")
     with batch:
+        runner = open_executor(batch, jobs, file.clusters.get(executor, {}))
         batch.keep(file)
         try:
             with stop_requested() as stop, BatchWatch(batch, listed, quiet) as watch:
-                run_jobs(batch, listed, Local(batch, jobs), retries, stop, watch.look)
+                run_jobs(batch, listed, runner, retries, stop, watch.look)
         except OSError as error:
             raise RunError(
                 f"{batch.path} cannot be written ({error.strerror}); what ran was asked to save and stop.",
-                f"Mend that, then go on with: gipo batch {jobs_file} --out {batch.path}",
+                f"Mend that, then go on with: {again}",
             ) from error
         document = summarise(batch, [fate_of(batch, job) for job in listed], time.monotonic() - began)
         if json:
@@ -67,7 +76,7 @@ def batch_run(
     if stop.requested:
         raise InterruptedRun(
             f"stopped; {document['counts'].get('interrupted', 0)} jobs are saved half-way.",
-            f"Go on with: gipo batch {jobs_file} --out {batch.path}",
+            f"Go on with: {again}",
             stop.signalled or ExitCode.INTERRUPTED,
         )
     _judge(batch, document)

@@ -114,6 +114,12 @@ AXES = "objective, seed, sigma"
         (JOB + JOB, ":3: two jobs are called x.", "Leave one out, or name one: name = ..."),
         ("[exclude]\nseed = 1", ":1: exclude is no list of tables.", "Write [[exclude]]."),
         ("job = 3", ":1: job is no list of tables.", "Write [[job]]."),
+        (JOB + "[slurm]\nacount = 'x'", ":4: there is no setting of [slurm] 'acount'.", "Did you mean 'account'?"),
+        (JOB + "[slurm]\nmem = 16", ":4: mem of [slurm] is 16; expected text, as in \"16GB\".", ""),
+        (JOB + "[slurm]\ntime = 0", ":4: time of [slurm] is 0; expected minutes, or text as in \"1-12:00:00\".", ""),
+        (JOB + "[ray]\nnum_gpus = true", ":4: num_gpus of [ray] is True; expected a number above 0.", ""),
+        ("slurm = 3\n" + JOB, ":1: slurm is no table.", "Write [slurm]."),
+        (JOB + "name = 'slurm'", f":3: 'slurm' {NO_NAME}", None),
         (JOB + "fail_if = 3", ":3: fail_if is 3; expected a list of expressions.", ""),
     ],
 )  # fmt: skip
