@@ -77,8 +77,8 @@ def write(run: Path, step: int, files: dict[str, bytes]) -> Path:
     if not is_whole(final):
         if final.exists():
             # A damaged one keeps its bytes for whoever wants to look, under a name no reader asks for.
-            kept = len(list(final.parent.glob(f".damaged-{final.name}-*")))
-            durable.move(final, final.with_name(f".damaged-{final.name}-{kept}"))
+            aside = (final.with_name(f".damaged-{final.name}-{n}") for n in count())
+            durable.move(final, next(path for path in aside if not path.exists()))
         manifest = {
             name: {"sha256": sha256(content).hexdigest(), "size": len(content)} for name, content in files.items()
         }

@@ -5,14 +5,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from gipo_cli import __version__
+from gipo_cli.commands import is_first_rank
 from gipo_cli.errors import ExitCode, GipoError, SettingError
 from gipo_cli.registry import COMMANDS
 
@@ -103,7 +105,7 @@ def _printable(text: str) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run `gipo` and leave the process with the exit code of DESIGN.md section 7."""
     try:
-        with _terminated_by_exit():
+        with _terminated_by_exit(), _one_voice():
             app(args=arguments, prog_name="gipo")
     except GipoError as error:
         report(error)
@@ -111,6 +113,16 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         typer.echo("gipo: interrupted", err=True)
         sys.exit(int(ExitCode.INTERRUPTED))
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Of several ranks the first alone prints what each would: help, usage errors, warnings of libraries."""
+    if is_first_rank():
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 @contextmanager

@@ -55,9 +55,8 @@ def refusal(run: Path, error: OSError, again: str = "") -> RunError:
         again: what goes on afterwards; to resume the run, unless given.
     """
     again = again or f"continue with: gipo train --resume {run}"
-    first = HINTS.get(error.errno or 0)
-    hint = f"{first}, then {again}" if first else again[0].upper() + again[1:]
-    return RunError(f"{run} cannot be written ({error.strerror}).", hint)
+    first = HINTS.get(error.errno or 0, f"Mend that at {error.filename}" if error.filename else "Mend that")
+    return RunError(f"{run} cannot be written ({error.strerror}).", f"{first}, then {again}")
 
 
 @failing_by_name

@@ -14,7 +14,7 @@ import numpy as np
 
 from gipo_cli import durable
 from gipo_cli.checkpoint_files import LATEST, checkpoints_in, remove_unfinished
-from gipo_cli.errors import RunError, SettingError, brief
+from gipo_cli.errors import GipoError, RunError, SettingError, brief
 from gipo_cli.locking import HeldError, hold, release
 
 CONFIG, RECORD, METRICS, LOG_RATIOS, LOCK = "config.toml", "run.json", "metrics.jsonl", "log_ratios.npz", "run.lock"
@@ -39,7 +39,8 @@ class RunDirectory:
         Raises:
             SettingError: the place is a file, or a directory that is not empty.
         """
-        if path.is_dir() and all(UNBEGUN.fullmatch(entry.name) for entry in path.iterdir()):
+        names = {entry.name for entry in path.iterdir()} if path.is_dir() else {str(path)}
+        if all(map(UNBEGUN.fullmatch, names)) and (CONFIG not in names or LOCK in names):
             return  # empty, or a run that was killed before its record was written: there is nothing to lose
         if path.exists():
             what = "is not empty" if path.is_dir() else "is a file"
@@ -92,7 +93,7 @@ class RunDirectory:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Let go of the run; where it could not be written, its record says that it failed, if that can be written.
+        """Let go of the run; of one that was being trained the record says how that ended, if it can be written.
 
         Raises:
             RunError: it could not be written.
@@ -100,11 +101,19 @@ class RunDirectory:
         refusal = self._refusal(error) if isinstance(error, durable.WriteFailed) else None
         if refusal is not None and (self.path / RECORD).exists():
             self.end_badly("failed", refusal.message)
+        elif error is not None and not isinstance(error, GipoError) and self._is_running():
+            stopped = isinstance(error, (SystemExit, KeyboardInterrupt))
+            self.end_badly("interrupted" if stopped else "failed", brief(error))
         if self._lock is not None:
             release(self._lock)
             self._lock = None
         if refusal is not None:
             raise refusal from error
+
+    def _is_running(self) -> bool:
+        with suppress(RunError):
+            return self.record().get("status") == "running"
+        return False
 
     def _refusal(self, error: OSError) -> RunError:
         """Once it has a record a run is resumed; before that it is begun again."""

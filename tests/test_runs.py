@@ -181,6 +181,14 @@ def test_a_damaged_record_is_a_run_error(run, content):
         run.record()
 
 
+def test_a_configuration_of_the_users_own_is_not_written_over(tmp_path):
+    (tmp_path / "config.toml").write_text("# mine")
+    with pytest.raises(SettingError) as raised:
+        RunDirectory.create(tmp_path)
+    assert raised.value.message == f"the output directory {tmp_path} is not empty."
+    assert (tmp_path / "config.toml").read_text() == "# mine"
+
+
 def test_a_write_replaces_whole_files(tmp_path):
     place = tmp_path / "file"
     durable.write(place, b"a longer text")

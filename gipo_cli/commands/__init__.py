@@ -1,6 +1,7 @@
 """One file per command; heavy imports inside the function body. Here: what several of them share."""
 
 import os
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 LogProbKey = Annotated[
     str, typer.Option(metavar="NAME", help="Column that holds the log-probs, where it has an unusual name.")
 ]
+TORCHRUN = ("TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK")  # of the environment
+
 LogProbConvention = Annotated[
     str,
     typer.Option(
@@ -63,24 +66,35 @@ def as_one_of_ranks(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(*arguments: Any, **named: Any) -> None:
-        if "TORCHELASTIC_RUN_ID" not in os.environ:
+        if not has_ranks():
             command(*arguments, **named)
             return
+        began = time.monotonic()
         from gipo_cli.training.distributed import joined
 
-        with joined():
+        with joined(began):
             command(*arguments, **named)
 
     return run
 
 
+def has_ranks() -> bool:
+    """Whether torchrun started this process."""
+    return all(name in os.environ for name in TORCHRUN)
+
+
 def is_first_rank() -> bool:
     """Whether this process speaks for the job; one that is alone does."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return True
+    return not has_ranks() or os.environ["RANK"] == "0"
+
+
+def command_began() -> float:
+    """When the command began, by the monotonic clock; waiting for other ranks is part of it."""
+    if not has_ranks():
+        return time.monotonic()
     from gipo_cli.training.distributed import current
 
-    return current().first
+    return current().began or time.monotonic()
 
 
 def split_names(values: list[str] | None) -> tuple[str, ...]:

@@ -21,12 +21,13 @@ from gipo_cli.commands import (
     Mapping,
     Repair,
     as_one_of_ranks,
+    command_began,
     is_first_rank,
     split_names,
 )
 from gipo_cli.config import TrainConfig
 from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, OutOfTime, SettingError
-from gipo_cli.gates import enforce, parse_gates, pass_through, require_known
+from gipo_cli.gates import Gate, enforce, parse_gates, pass_through, require_known
 from gipo_cli.settling import DEFAULTS, assigned, read_toml, settle, width_named
 from gipo_cli.summary import kinds, summarise
 from gipo_cli.training import resuming
@@ -34,6 +35,7 @@ from gipo_cli.training.time_limit import time_limit
 
 if TYPE_CHECKING:
     from gipo_cli.logs import Opened
+    from gipo_cli.runs import RunDirectory
 
 STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted", OutOfTime: "interrupted"}
 
@@ -119,7 +121,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
 ) -> None:
     """Train a policy on a log alone, and say how far it can be trusted."""
-    limit = time_limit(max_time, max_time_exit)
+    limit = time_limit(max_time, max_time_exit, command_began())
     gates = parse_gates(fail_if)
     flags = {
         "dataset": dataset, "objective": objective, "advantage": advantage, "steps": steps, "kl_target": kl_target,
@@ -140,14 +142,9 @@ def train(
     require_known(gates, kinds(settled))
     if resumed is not None:
         finished = resuming.summary_of_finished(resumed, settled)
-        if finished is not None and not is_first_rank():
-            return
         if finished is not None:
-            problem = pass_through(gates, finished)
-            if fail_if:
-                with resumed:
-                    resumed.update(fail_if=fail_if, gates=finished.get("gates", []))
-            _print_and_judge(finished, problem, as_json=json)
+            if is_first_rank():
+                _answer_again(resumed, finished, gates, fail_if if not dry_run else None, as_json=json)
             return
         resuming.require_log_there(resumed, settled)
 
@@ -193,10 +190,14 @@ def train(
         require_dimensions(log)
     reused = require_same_start(reuse, settled, log) if reuse is not None else None
     if dry_run:
-        RunDirectory.refuse_occupied(place)
+        if resumed is None:
+            RunDirectory.refuse_occupied(place)
+        else:
+            resuming.require_same_log(resumed, log)
         if gates:
             terminal.note(f"{len(gates)} gates are understood; a dry run has nothing to judge by them.")
-        show_plan(settled, log, place, str(chosen_device), as_json=json)
+        step = None if resumed is None else resuming.so_far(settled, resumed)["step"]
+        show_plan(settled, log, place, str(chosen_device), step, as_json=json)
         return
     run = resumed or RunDirectory.create(place)
     with run, resuming.resumable(place):
@@ -209,7 +210,7 @@ def train(
             for text in resuming.notes_on(resume, run, ranks.size):
                 terminal.note(text)
             if not run.has_config():
-                run.write_config(settled.to_dict())
+                run.write_config(run.record()["config"])
                 terminal.note(f"note: config.toml was missing from {run.path}; it is there again, as the run began.")
         expressions = [gate.expression for gate in gates]
         where = {"device": str(chosen_device), "ranks": ranks.size, "command": sys.argv}
@@ -235,6 +236,18 @@ def train(
         # The record keeps its own, fuller account of the dataset.
         run.update(**{**summary, "dataset": run.record()["dataset"]})
     _print_and_judge(summary, problem, as_json=json)
+
+
+def _answer_again(
+    run: "RunDirectory", summary: dict[str, Any], gates: list[Gate], fail_if: list[str] | None, *, as_json: bool
+) -> None:
+    """What a run came to that has ended; other gates than it was begun with are kept in it where they can be."""
+    problem = pass_through(gates, summary)
+    if fail_if and not resuming.keep_gates(run, fail_if, summary):
+        from gipo_cli.rendering import terminal
+
+        terminal.note(f"warning: {run.path} cannot be written; its gates there stay as they were.")
+    _print_and_judge(summary, problem, as_json=as_json)
 
 
 def _print_and_judge(summary: dict[str, Any], problem: SettingError | None, *, as_json: bool) -> None:

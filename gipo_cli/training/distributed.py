@@ -42,6 +42,7 @@ class Ranks:
     local_rank: int = 0  # on its machine, from 0
     machine: int = 0
     store: Store | None = None  # kept by torchrun, so it outlives any rank
+    began: float = 0.0  # when the command did, by the monotonic clock: before it waited for the others
 
     @property
     def first(self) -> bool:
@@ -253,11 +254,14 @@ def current() -> Ranks:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined(began: float = 0.0) -> Iterator[Ranks]:
     """Join the ranks that torchrun started, for as long as the block runs, and speak with one voice.
 
     The first rank that ends with an error says so; the others, which end because of it, leave in silence. torchrun
     itself ends with 1, whatever the code of a rank.
+
+    Args:
+        began: when the command did, by the monotonic clock.
     """
     global _joined
     size = int(os.environ["WORLD_SIZE"])
@@ -265,8 +269,9 @@ def joined() -> Iterator[Ranks]:
         yield _joined
         return
     store, rank, _ = next(rendezvous("env://"))
-    store = PrefixStore("gipo", store)
-    ranks = Ranks(rank, size, int(os.environ["LOCAL_RANK"]), int(os.environ["GROUP_RANK"]), store)
+    # torchrun keeps the store when it starts all ranks again (--max-restarts): what the ones before said is over.
+    store = PrefixStore(f"gipo/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    ranks = Ranks(rank, size, int(os.environ["LOCAL_RANK"]), int(os.environ["GROUP_RANK"]), store, began)
     with _beating(ranks):
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
         group = PrefixStore("group", store)

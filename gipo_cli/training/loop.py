@@ -24,6 +24,7 @@ from gipo_cli.training.handover import handed_over
 from gipo_cli.training.judgement import has_stalled, held_out_figures, held_out_weights, judge, judged_log_ratio
 from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
+from gipo_cli.training.resuming import require_reports
 from gipo_cli.training.reuse import begin_from
 from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
 from gipo_cli.training.samples import Samples, to_samples
@@ -221,6 +222,7 @@ def start(
     newest = checkpoints.load_latest(run.path)
     if newest is not None:
         now = restore(config, newest, device)
+        require_reports(run, config, now.step)
         name_latest(run.path, newest.path)
     elif reused is not None:
         now = begin_from(reused, config, log, run, device)

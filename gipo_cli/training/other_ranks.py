@@ -32,7 +32,8 @@ def give_a_share(config: TrainConfig, log: Trajectories, place: Path, device: to
     except RankLost as lost:
         if 0 in lost.ranks and ranks.rank == min({*range(ranks.size)} - {*lost.ranks}):
             with suppress(GipoError), RunDirectory.open(place) as run:
-                run.update(status="failed", error=lost.message)
+                if run.record().get("status") == "running":  # else it is one that the first would have refused
+                    run.update(status="failed", error=lost.message)
         raise
 
 

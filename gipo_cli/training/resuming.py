@@ -9,6 +9,7 @@ from gipo_cli import checkpoint_files
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import RankLost, RunError, SettingError
 from gipo_cli.gates import Gate, flatten, parse_gates
+from gipo_cli.runs import CONFIG, METRICS, RECORD
 from gipo_cli.summary import DATASET_KEYS, SUMMARY
 
 if TYPE_CHECKING:
@@ -40,14 +41,16 @@ def run_to_resume(given: Path) -> "RunDirectory":
     Raises:
         RunError: there is none, or it is of another format than this version of gipo writes.
     """
-    from gipo_cli.runs import CONFIG, RunDirectory
+    from gipo_cli.runs import RunDirectory
 
     place = given
     if _names_checkpoint(given):
-        place = given.parent.parent
+        place = given.absolute().parent.parent if given.parent.name == "" else given.parent.parent
     elif given.name == CONFIG:
         place = given.parent
     run = RunDirectory.open(place)
+    if _names_checkpoint(given) and not given.is_dir():
+        raise RunError(f"there is no checkpoint {given}.", f"Go on from the newest: gipo train --resume {place}")
     version = run.record().get("run_version")
     if version != RUN_VERSION:
         newer = isinstance(version, int) and version > RUN_VERSION
@@ -72,7 +75,7 @@ def notes_on(given: Path, run: "RunDirectory", ranks: int) -> list[str]:
     notes = [f"warning: {text}" for text in found]
     if newest is None and notes:
         notes.append(f"warning: {run.path} has no checkpoint that is whole; it is trained from its beginning.")
-    if newest is not None and _names_checkpoint(given) and given.name != newest.name:
+    if newest is not None and _names_checkpoint(given) and given.name != newest.name and not found:
         notes.append(
             f"note: {run.path} goes on from {newest.name}, the newest that is whole, not from {given.name}; "
             "from either it ends in the same bytes."
@@ -87,7 +90,7 @@ def notes_on(given: Path, run: "RunDirectory", ranks: int) -> list[str]:
 
 
 def _names_checkpoint(given: Path) -> bool:
-    return given.parent.name == checkpoint_files.PLACE and bool(checkpoint_files.NAME.fullmatch(given.name))
+    return given.absolute().parent.name == checkpoint_files.PLACE and bool(checkpoint_files.NAME.fullmatch(given.name))
 
 
 def settings_of_run(run: "RunDirectory") -> TrainConfig:
@@ -96,8 +99,6 @@ def settings_of_run(run: "RunDirectory") -> TrainConfig:
     Raises:
         RunError: config.toml is damaged, or says something else than when the run began, but for dataset and device.
     """
-    from gipo_cli.runs import CONFIG
-
     place, recorded = run.path / CONFIG, run.record().get("config")
     if isinstance(recorded, dict) and not place.exists():
         return from_values(recorded, str(run.path / "run.json"))
@@ -129,7 +130,7 @@ def gates_of_run(run: "RunDirectory") -> list[Gate]:
 
 
 def summary_of_finished(run: "RunDirectory", config: TrainConfig) -> dict[str, Any] | None:
-    """The summary of a run that has ended and still is all there, from its record alone; else none.
+    """The summary of a run that has ended, from its record; none where last checkpoint, reports or log ratios are gone.
 
     Args:
         run: to be resumed.
@@ -144,10 +145,20 @@ def summary_of_finished(run: "RunDirectory", config: TrainConfig) -> dict[str, A
     if record.get("status") != "finished" or newest is None or not isinstance(dataset, dict):
         return None
     steps = {checkpoint_files.step_of(newest), *(line["step"] for line in run.metrics()[-1:])}
-    if steps != {record.get("steps")} or not run.has_log_ratios() or not {*SUMMARY} <= {*record}:
+    if not run.metrics() or steps != {record.get("steps")} or not run.has_log_ratios() or not {*SUMMARY} <= {*record}:
         return None
     summary = {name: record[name] for name in SUMMARY}
     return summary | {"run": str(run.path), "dataset": {name: dataset.get(name) for name in DATASET_KEYS}}
+
+
+def keep_gates(run: "RunDirectory", expressions: list[str], summary: dict[str, Any]) -> bool:
+    """Keep what other gates than it was begun with say of a run that has ended; false where it cannot be written."""
+    try:
+        with run:
+            run.update(fail_if=expressions, gates=summary.get("gates", []))
+    except RunError:
+        return False
+    return True
 
 
 def require_log_there(run: "RunDirectory", config: TrainConfig) -> None:
@@ -178,6 +189,21 @@ def require_same_log(run: "RunDirectory", log: "Trajectories") -> None:
         )
 
 
+def require_reports(run: "RunDirectory", config: TrainConfig, step: int) -> None:
+    """Refuse to go on from a checkpoint whose reports are not all there: when to stop early depends on them.
+
+    Raises:
+        RunError: names the first that is gone.
+    """
+    there = {line["step"] for line in run.metrics()}
+    gone = [due for due in (*range(config.report_every, step, config.report_every), step) if due not in there | {0}]
+    if gone:
+        raise RunError(
+            f"{run.path / METRICS} has lost the report of step {gone[0]}, and {len(gone) - 1} more up to step {step}.",
+            f"Bring it back from a copy, or train again: gipo train --config {run.path / CONFIG} --out NEW",
+        )
+
+
 def so_far(config: TrainConfig, run: "RunDirectory") -> dict[str, Any]:
     """What a script is told of a run that has not ended: the step that resuming goes on from, 0 where none is saved."""
     newest, _ = checkpoint_files.find_latest(run.path)
@@ -191,5 +217,6 @@ def resumable(place: Path) -> Iterator[None]:
     try:
         yield
     except RankLost as lost:
-        lost.hint = f"Continue under the same torchrun command with: gipo train --resume {place}"
+        if (place / RECORD).exists():  # else it had not begun
+            lost.hint = f"Continue under the same torchrun command with: gipo train --resume {place}"
         raise

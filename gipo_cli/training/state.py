@@ -67,7 +67,8 @@ def is_checkpoint(config: TrainConfig, step: int) -> bool:
 
 def older_checkpoints(config: TrainConfig, step: int) -> list[int]:
     """Steps above 0 whose checkpoints a run that was never stopped has when it comes to `step`, oldest first."""
-    return [earlier for earlier in range(1, step) if is_checkpoint(config, earlier)][-config.keep :]
+    reports = range(config.report_every, step, config.report_every)
+    return [earlier for earlier in reports if is_checkpoint(config, earlier)][-config.keep :]
 
 
 def remove_older(config: TrainConfig, run: RunDirectory, step: int, last: bool) -> None:

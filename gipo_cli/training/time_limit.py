@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from gipo_cli.errors import SettingError
 
-LENGTH = re.compile(r"(?:(?P<h>[\d.]+)h)?(?:(?P<m>[\d.]+)m)?(?:(?P<s>[\d.]+)s?)?")
-SECONDS = {"h": 3600, "m": 60, "s": 1}
+LENGTH = re.compile(r"(?P<alone>[\d.]+)|(?:(?P<h>[\d.]+)h)?(?:(?P<m>[\d.]+)m)?(?:(?P<s>[\d.]+)s)?")
+SECONDS = {"h": 3600, "m": 60, "s": 1, "alone": 1}
 MARGIN = 1.0  # seconds kept free for what is not measured: the last record, and the end of the process
 
 
@@ -43,8 +43,8 @@ class TimeLimit:
         return self.left < sum(self._longest.values())
 
 
-def time_limit(given: str | None, exit_code: int | None) -> TimeLimit:
-    """The limit that --max-time and --max-time-exit ask for; the time counts from now.
+def time_limit(given: str | None, exit_code: int | None, began: float | None = None) -> TimeLimit:
+    """The limit that --max-time and --max-time-exit ask for; the time counts from `began`, which is now unless given.
 
     Raises:
         SettingError: the time is none, or the code is none, or given for nothing.
@@ -58,7 +58,7 @@ def time_limit(given: str | None, exit_code: int | None) -> TimeLimit:
         return TimeLimit()
     if exit_code is not None and not 0 <= exit_code <= 255:
         raise SettingError(f"--max-time-exit is {exit_code}; expected an exit code from 0 to 255.")
-    return TimeLimit(given, _seconds(given), exit_code or 0)
+    return TimeLimit(given, _seconds(given), exit_code or 0, time.monotonic() if began is None else began)
 
 
 def _seconds(given: str) -> float:

@@ -144,13 +144,25 @@ def test_a_job_whose_ranks_die_ends_with_the_reason_and_goes_on_to_the_same_byte
     assert content(run) == content(by_two)
 
 
-def test_closed_forms_and_an_error_of_one_rank_is_said_once():
-    with torchrun(Path(__file__).parent / "ranks_in_closed_form.py") as job:
-        printed, said = job.communicate(timeout=60)
-    assert printed == "closed forms hold\n" * 2, said
-    assert said.count("gipo: ") == 1
-    assert "gipo: the disk of this rank is full.\n      Make room.\n" in said
+def test_closed_forms_and_an_error_of_one_rank_is_said_once_however_often_torchrun_starts_them_again():
+    with torchrun("--max-restarts", 1, Path(__file__).parent / "ranks_in_closed_form.py") as job:
+        printed, said = job.communicate(timeout=120)
+    assert printed == "closed forms hold\n" * 4, said
+    assert said.count("gipo: ") == 2
+    assert said.count("gipo: the disk of this rank is full.\n      Make room.\n") == 2
     assert job.returncode == 1
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_what_every_rank_would_say_is_said_by_the_first(rank):
+    environment = {"TORCHELASTIC_RUN_ID": "x", "RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank, "GROUP_RANK": "0"}
+    for arguments, code, words in ((["--bogus"], 2, "No such option"), (["--help"], 0, "--dataset")):
+        done = subprocess.run(
+            [sys.executable, "-m", "gipo_cli", "train", *arguments],
+            env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code
+        assert (words in done.stdout + done.stderr) if rank == "0" else (done.stdout + done.stderr == "")
 
 
 @pytest.mark.cuda

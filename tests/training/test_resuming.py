@@ -185,9 +185,95 @@ def test_an_edited_configuration_is_refused_by_what_was_edited(gipo, stopped, ed
     assert everything(stopped) == before
 
 
+def test_a_dry_run_of_resuming_says_from_where_and_changes_nothing(gipo, stopped, log):
+    before = everything(stopped)
+    outcome = gipo("train", "--resume", stopped, "--dry-run")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert f"from step 20 of {stopped}." in " ".join(outcome.stdout.split())
+    assert json.loads(gipo("train", "--resume", stopped, "--dry-run", "--json").stdout)["step"] == 20
+    assert everything(stopped) == before
+    os.rename(log, f"{log}.away")
+    try:
+        assert gipo("train", "--resume", stopped, "--dry-run").exit_code == 3
+    finally:
+        os.rename(f"{log}.away", log)
+
+
+def test_a_dry_run_with_gates_writes_nothing_into_a_run_that_has_ended(gipo, ended):
+    before = everything(ended)
+    outcome = gipo("train", "--resume", ended, "--dry-run", "--quiet", "--fail-if", "held_out.kl < 100")
+    assert outcome.exit_code == 4
+    assert everything(ended) == before
+
+
+def test_gates_are_judged_where_they_cannot_be_kept(gipo, ended, monkeypatch):
+    def full(path, content):
+        raise durable.WriteFailed(28, os.strerror(28), str(path))
+
+    monkeypatch.setattr(durable, "write", full)
+    outcome = gipo("train", "--resume", ended, "--json", "--fail-if", "held_out.kl < 100")
+    assert outcome.exit_code == 4
+    assert json.loads(outcome.stdout)["gates"][0]["held"] is False
+    assert outcome.stderr.splitlines()[0] == (f"warning: {ended} cannot be written; its gates there stay as they were.")
+
+
+@pytest.mark.parametrize("lines", [(), (0, 3), (0, 1, 2)])
+def test_reports_that_are_gone_are_missed(gipo, stopped, lines):
+    place = stopped / "metrics.jsonl"
+    kept = place.read_bytes().splitlines(keepends=True)
+    place.write_bytes(b"".join(kept[line] for line in lines))
+    gone = next(step for line, step in enumerate((5, 10, 15, 20)) if line not in lines)
+    outcome = gipo("train", "--resume", stopped, "--quiet")
+    assert outcome.exit_code == 3
+    assert outcome.stderr == (
+        f"gipo: {place} has lost the report of step {gone}, and {3 - len(lines)} more up to step 20.\n"
+        f"      Bring it back from a copy, or train again: gipo train --config {stopped}/config.toml --out NEW\n"
+    )
+
+
+def test_a_finished_run_without_reports_is_not_trained_over(gipo, ended):
+    (ended / "metrics.jsonl").unlink()
+    outcome = gipo("train", "--resume", ended, "--quiet")
+    assert outcome.exit_code == 3
+    assert outcome.stderr.startswith(f"gipo: {ended}/metrics.jsonl has lost the report of step 5, and 7 more")
+
+
+def test_a_checkpoint_that_is_not_there_is_said_not_to_be(gipo, stopped):
+    outcome = gipo("train", "--resume", stopped / "checkpoints/step-00000777", "--quiet")
+    assert outcome.exit_code == 3
+    assert outcome.stderr == (
+        f"gipo: there is no checkpoint {stopped}/checkpoints/step-00000777.\n"
+        f"      Go on from the newest: gipo train --resume {stopped}\n"
+    )
+
+
+def test_a_checkpoint_may_be_named_from_beside_it(gipo, finished, stopped, monkeypatch):
+    monkeypatch.chdir(stopped / "checkpoints")
+    assert gipo("train", "--resume", "step-00000020", "--quiet").exit_code == 0
+    assert content(stopped) == content(finished)
+
+
+def test_the_record_of_a_run_whose_process_was_told_to_go_or_met_a_bug_does_not_say_running(stopped):
+    for error, status in ((SystemExit(143), "interrupted"), (KeyboardInterrupt(), "interrupted"),
+                          (ZeroDivisionError("a bug"), "failed")):  # fmt: skip
+        with pytest.raises(type(error)), RunDirectory.open(stopped) as run:
+            run.update(status="running")
+            raise error
+        assert run.record()["status"] == status
+    assert run.record()["error"] == "a bug"
+
+
+def test_a_damaged_checkpoint_is_put_aside_beside_others_that_were(gipo, finished, stopped):
+    (stopped / "checkpoints/.damaged-step-00000020-1").mkdir()
+    (stopped / "checkpoints/step-00000020/state.json").write_text("damaged")
+    (stopped / "checkpoints/.damaged-step-00000020-1/mine.txt").write_text("mine")
+    assert gipo("train", "--resume", stopped, "--quiet").exit_code == 0
+    assert (stopped / "checkpoints/.damaged-step-00000020-0/state.json").read_text() == "damaged"
+
+
 def test_a_missing_configuration_is_written_again(gipo, finished, stopped):
     (stopped / "config.toml").unlink()
-    outcome = gipo("train", "--resume", stopped, "--quiet")
+    outcome = gipo("train", "--resume", stopped, "--quiet", "--device", "auto")  # which is not how it began
     assert (outcome.exit_code, outcome.stderr) == (
         0,
         f"note: config.toml was missing from {stopped}; it is there again, as the run began.\n",
@@ -314,7 +400,8 @@ def test_a_run_killed_before_its_record_was_written_is_begun_again_over_what_it_
         ("EFBIG", "Lift the limit on the size of files (ulimit -f), then continue"),
         ("EACCES", "Give yourself the right to write there, then continue"),
         ("EROFS", "Have its file system mounted for writing, then continue"),
-        ("EIO", "See what is wrong with the disk, and copy what is on it, then continue"), ("EBADF", "Continue"),
+        ("EIO", "See what is wrong with the disk, and copy what is on it, then continue"),
+        ("EBADF", "Mend that, then continue"),
     ],
 )  # fmt: skip
 def test_each_reason_has_its_own_answer(tmp_path, code, first):

@@ -41,13 +41,17 @@ def test_lengths_of_time(given, seconds):
 
 
 @pytest.mark.parametrize(
-    "given", ["", "0", "0m", "soon", "-5m", "5d", "1.2.3s", "m", "30m1h", "5 m", "inf", "nan", "."]
+    "given", ["", "0", "0m", "soon", "-5m", "5d", "1.2.3s", "m", "30m1h", "5 m", "1h30", "inf", "nan", "."]
 )
 def test_what_is_no_length_of_time_is_refused(given):
     with pytest.raises(SettingError) as raised:
         time_limit(given, None)
     assert raised.value.message == f"--max-time {given!r} is no length of time."
     assert raised.value.hint == "Write it as in --max-time 50m; or 90s, 1h30m, 2h, or seconds."
+
+
+def test_the_time_counts_from_where_the_command_began():
+    assert time_limit("60", None, time.monotonic() - 50).left < 10
 
 
 def test_an_exit_code_needs_a_limit_and_to_be_one():
