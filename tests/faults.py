@@ -293,8 +293,8 @@ def _wrong_answer(run, fault, code, said):
     if (run / "run.json").exists():
         told = f"then continue with: gipo train --resume {run}" in said
         wrong = [] if told else [f"it does not say how to go on:\n{said}"]
-        status = json.loads((run / "run.json").read_text())["status"]
-        at_lock = "command" not in json.loads((run / "run.json").read_text())
+        record = json.loads((run / "run.json").read_text())
+        status, at_lock = record.get("status"), "command" not in record
         if fault.kind != "no space" and status != "failed" and not at_lock:
             wrong.append(f"its record says {status}")
         return wrong

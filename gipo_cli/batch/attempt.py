@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from math import inf
 
 from gipo_cli.batch.directory import BatchDirectory, Listed
 from gipo_cli.runs import RECORD
 
+STARTING = 2.0  # seconds in which Python starts, and ends
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -19,7 +21,7 @@ def command_of(batch: BatchDirectory, job: Listed) -> list[str]:
     return ["gipo", "train", "--config", str(batch.config(job.name)), "--out", str(place), *gates]
 
 
-def begin(batch: BatchDirectory, job: Listed, threads: int) -> "subprocess.Popen[bytes]":
+def begin(batch: BatchDirectory, job: Listed, threads: int, seconds: float = inf) -> "subprocess.Popen[bytes]":
     """Start an attempt; what it says on stderr is added to the job's log.
 
     It is in a session of its own: Ctrl-C reaches the batch alone, which then stops each job once.
@@ -28,8 +30,10 @@ def begin(batch: BatchDirectory, job: Listed, threads: int) -> "subprocess.Popen
         batch: where the job lies.
         job: to be trained.
         threads: that libraries may take where the user has not said; the run's own `threads` alone touches its numbers.
+        seconds: that it may take, from now.
     """
-    arguments = [*command_of(batch, job)[1:], "--quiet"]
+    limit = [] if seconds == inf else ["--max-time", f"{max(seconds - STARTING, STARTING):.1f}s"]
+    arguments = [*command_of(batch, job)[1:], "--quiet", *limit]
     with batch.log(job.name).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "gipo_cli", *arguments],

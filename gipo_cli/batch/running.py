@@ -35,7 +35,7 @@ class Begun:
 def run_jobs(
     batch: BatchDirectory, jobs: list[Listed], executor: Executor, retries: int, stop: Stop, watch: Watch
 ) -> None:
-    """Run what has not finished until all have ended or a signal came; nothing is started after one.
+    """Run what has not finished until all have ended, a signal came or the time is over; nothing is started then.
 
     A job that some process trains already - left behind by a batch that was killed, say - is waited for, or taken over
     where the executor can. An attempt whose machine was taken from it is followed by another, which is no retry, as
@@ -46,7 +46,7 @@ def run_jobs(
         jobs: in the order in which they are started.
         executor: that starts them; whatever ends this function early, it asks what runs to save and go.
         retries: times that an attempt which failed is followed by another.
-        stop: the signal.
+        stop: the signal, and the time that all of it may take.
         watch: shown how far it is.
     """
     unfinished = [job for job in jobs if not fate_of(batch, job).is_finished]
@@ -71,7 +71,7 @@ def run_jobs(
                 tried[job.name] += 1
                 running[job.name] = _begun(batch, job)
                 batch.note(job.name, Attempts(batch.attempts(job.name).attempts + 1))
-                executor.start(job)
+                executor.start(job, stop.limit.left)
             watch(None)
             time.sleep(WAIT)
     except BaseException:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gipo_cli.errors import BatchError, ExitCode, GipoError, InterruptedRun, RunError
+from gipo_cli.errors import BatchError, GipoError, InterruptedRun, OutOfTime, RunError
 
 if TYPE_CHECKING:
     from gipo_cli.batch.directory import BatchDirectory
     from gipo_cli.batch.jobfile import JobFile
+    from gipo_cli.training.time_limit import TimeLimit
 
 
 def batch_run(
@@ -26,6 +27,13 @@ def batch_run(
         typer.Option("--jobs", "-j", min=1, help="Runs at a time. (default: one, of a cluster all; they share cores)"),
     ] = None,
     retries: Annotated[int, typer.Option(min=0, help="Times that a job which failed is tried again.")] = 0,
+    max_time: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Have every job save and stop before this much time has passed: 50m, 1h30m."),
+    ] = None,
+    max_time_exit: Annotated[
+        int | None, typer.Option(metavar="CODE", help="Exit code where --max-time ends the command. (default: 0)")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, print the jobs, run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
@@ -45,8 +53,10 @@ def batch_run(
     from gipo_cli.rendering import terminal
     from gipo_cli.rendering.batch import BatchWatch, print_jobs, print_summary
     from gipo_cli.training.signals import stop_requested
+    from gipo_cli.training.time_limit import time_limit
 
     began = time.monotonic()
+    limit = time_limit(max_time, max_time_exit, began)
     file = read_jobs(jobs_file)
     open_executor = require_executor(executor)
     batch = BatchDirectory(out or Path("batches") / jobs_file.stem)
@@ -61,7 +71,7 @@ def batch_run(
         runner = open_executor(batch, jobs, file.clusters.get(executor, {}))
         batch.keep(file)
         try:
-            with stop_requested() as stop, BatchWatch(batch, listed, quiet) as watch:
+            with stop_requested(limit) as stop, BatchWatch(batch, listed, quiet) as watch:
                 run_jobs(batch, listed, runner, retries, stop, watch.look)
         except OSError as error:
             raise RunError(
@@ -73,12 +83,14 @@ def batch_run(
             terminal.json_document(document)
         else:
             print_summary(document)
-    if stop.requested:
+    if stop.signalled is not None:
         raise InterruptedRun(
             f"stopped; {document['counts'].get('interrupted', 0)} jobs are saved half-way.",
             f"Go on with: {again}",
-            stop.signalled or ExitCode.INTERRUPTED,
+            stop.signalled,
         )
+    if limit.given:
+        _require_time(document, limit, again)
     _judge(batch, document)
 
 
@@ -98,6 +110,22 @@ def _find_logs(file: "JobFile", quiet: bool, record: bool) -> None:
         except GipoError as error:
             error.message = f"{line}: {error.message}"
             raise
+
+
+def _require_time(document: dict[str, Any], limit: "TimeLimit", again: str) -> None:
+    """What --max-time left undone is no failure, unless asked; one that failed of itself is.
+
+    Raises:
+        OutOfTime: some jobs have neither ended nor failed.
+    """
+    statuses = [job["status"] for job in document["jobs"]]
+    left = [status for status in statuses if status not in ("finished", "gate failed")]
+    if left and not {"failed", "diverged"} & {*left}:
+        raise OutOfTime(
+            f"--max-time {limit.given}: {len(left)} of {len(statuses)} jobs are left to go on with.",
+            f"Go on with: {again}",
+            limit.exit_code,
+        )
 
 
 def _judge(batch: "BatchDirectory", document: dict[str, Any]) -> None:

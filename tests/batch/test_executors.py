@@ -1,12 +1,15 @@
 """What a batch does with the ends that executors tell of, and how executors are found."""
 
 import signal
+import subprocess
 import sys
 import tomllib
+from math import inf
 from pathlib import Path
 
 import pytest
 
+from gipo_cli.batch.attempt import begin
 from gipo_cli.batch.directory import BatchDirectory, Listed
 from gipo_cli.batch.executors import Ended
 from gipo_cli.batch.running import run_jobs
@@ -29,7 +32,7 @@ class Scripted:
             self.running.append(job)
         return job.name in self.adopted
 
-    def start(self, job):
+    def start(self, job, seconds):
         self.started += 1
         self.running.append(job)
 
@@ -108,3 +111,15 @@ def test_an_unknown_executor_is_refused_before_any_work(gipo, jobs_file, tmp_pat
 def test_every_executor_but_that_of_this_machine_has_its_extra():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert set(EXECUTORS.places) - {"local"} <= set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit"), [(inf, []), (60.0, ["--max-time", "58.0s"]), (1.0, ["--max-time", "2.0s"])]
+)
+def test_a_job_knows_what_is_left_of_the_time(tmp_path, monkeypatch, seconds, limit):
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **named: started.append(command))
+    (tmp_path / "logs").mkdir()
+    begin(BatchDirectory(tmp_path), Listed("a", {}, ()), 1, seconds)
+    config, out = tmp_path / "configs/a.toml", tmp_path / "a"
+    assert started[0][3:] == ["train", "--config", str(config), "--out", str(out), "--quiet", *limit]

@@ -221,3 +221,27 @@ def test_what_is_not_there_is_named(gipo, tmp_path, monkeypatch, arguments, code
     assert outcome.exit_code == code
     assert outcome.stderr.startswith(said)
     assert [path.name for path in tmp_path.iterdir()] == ["jobs.toml"]
+
+
+def test_when_its_time_is_over_what_runs_has_saved_and_the_rest_waits(cartpole_log, tmp_path):
+    file, out = tmp_path / "jobs.toml", tmp_path / "batch"
+    longest = LONG.replace("1500", "1000000")
+    file.write_text(f'[defaults]\ndataset = "{cartpole_log}"\n{longest}[matrix]\nseed = [0, 1]\n')
+    code, printed, said = finish(file, "--out", out, "--max-time", "14s", "--max-time-exit", 75, "--quiet", "--json")
+    assert code == 75, said
+    assert said == (
+        f"gipo: --max-time 14s: 2 of 2 jobs are left to go on with.\n      Go on with: gipo batch {file} --out {out}\n"
+    )
+    first, second = json.loads(printed)["jobs"]
+    assert (first["status"], second["status"]) == ("interrupted", "waiting")
+    assert first["attempts"] == 1
+    if first["step"]:  # none where the machine is so busy that it had hardly begun
+        assert (out / "seed-0/checkpoints" / f"step-{first['step']:08d}").is_dir()
+
+
+def test_what_failed_of_itself_is_told_before_the_time(cartpole_log, tmp_path):
+    file, out = tmp_path / "jobs.toml", tmp_path / "batch"
+    file.write_text(f'[defaults]\ndataset = "{cartpole_log}"\n{QUICK}[matrix]\ninit = ["{tmp_path}/nowhere"]\n')
+    code, _, said = finish(file, "--out", out, "--max-time", "1h", "--quiet")
+    assert code == 6
+    assert said.startswith("gipo: 1 of 1 jobs did not finish.\n")

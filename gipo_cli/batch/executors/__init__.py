@@ -28,8 +28,13 @@ class Executor(Protocol):
         """Take over an attempt that an earlier batch started and that is not over; false where there is none."""
         ...
 
-    def start(self, job: Listed) -> None:
-        """Begin an attempt at a job."""
+    def start(self, job: Listed, seconds: float) -> None:
+        """Begin an attempt at a job.
+
+        Args:
+            job: to be trained.
+            seconds: after which it has to have saved and gone; what waits in a cluster's queue is stopped by then.
+        """
         ...
 
     def ended(self) -> list[Ended]:

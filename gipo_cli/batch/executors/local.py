@@ -23,9 +23,9 @@ class Local:
         """Never: a process that an earlier batch left behind holds the run's lock, and is waited for by it."""
         return False
 
-    def start(self, job: Listed) -> None:
-        """Begin an attempt at a job."""
-        self._running[job.name] = begin(self._batch, job, self._threads)
+    def start(self, job: Listed, seconds: float) -> None:
+        """Begin an attempt at a job, which ends by itself in time."""
+        self._running[job.name] = begin(self._batch, job, self._threads, seconds)
 
     def ended(self) -> list[Ended]:
         """What ended."""

@@ -49,7 +49,7 @@ class Ray:
         """Never: tasks do not outlive the batch that started them."""
         return False
 
-    def start(self, job: Listed) -> None:
+    def start(self, job: Listed, seconds: float) -> None:
         """Begin an attempt at a job, once the cluster has room."""
         self._running[job.name] = self._task.options(name=job.name).remote(self._place, job, self._threads)
 

@@ -70,7 +70,7 @@ class Slurm:
         self._running[job.name] = found
         return True
 
-    def start(self, job: Listed) -> None:
+    def start(self, job: Listed, seconds: float) -> None:
         """Submit a job; one that Slurm does not take has failed."""
         self._submitter.update_parameters(job_name=slurm_queue.label_of(self._batch.path, job.name))
         try:
