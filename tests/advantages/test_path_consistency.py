@@ -33,14 +33,14 @@ def test_it_finds_the_exact_advantage_of_a_corridor(samples):
     assert found.explained_lower > 0.999
 
 
-@pytest.mark.parametrize("right", [0.3, 0.95])
-def test_given_a_policy_it_finds_the_values_of_that_policy_from_the_coins_log(samples, right):
+def test_given_a_policy_it_finds_the_values_of_that_policy_from_the_coins_log(samples):
+    right = 0.95
     found = fit(samples, updates=1500, policy=coin(right))
     state, action = samples.observation.argmax(-1).numpy(), samples.action.numpy()
     exact, coins = exact_advantage(right)[state, action], exact_advantage()[state, action]
     slope, _ = np.polyfit(exact, found.advantage.numpy(), 1)
     assert np.corrcoef(exact, found.advantage.numpy())[0, 1] > 0.9999
-    assert slope == pytest.approx(1, abs=0.005)  # 0.9989 and 1.0000; values take longer to settle than under the coin
+    assert slope == pytest.approx(1, abs=0.005)  # 1.0000; values take longer to settle than under the coin
     assert np.corrcoef(exact, coins)[0, 1] < 0.97  # the coin's own advantages would not do
 
 

@@ -30,13 +30,13 @@ def test_a_log_with_its_policy_says_what_was_done_to_it(logs, name):
     assert [found[0] for found in study.reported(spoiled)] == expected
 
 
-@pytest.mark.parametrize("name", ["nothing", "base 10", "a step late", "no squashing Jacobian", "temperature 1.5"])
+@pytest.mark.parametrize("name", ["nothing", "no squashing Jacobian", "temperature 1.5"])
 def test_a_narrow_squashed_policy_that_is_not_there_is_judged_by_a_clone(logs, name):
     spoil, expected = study.SPOILAGES[name]
     assert [found[0] for found in study.reported(spoil(*logs["alone"]))] == expected
 
 
-@pytest.mark.parametrize("name", ["nothing", "probabilities", "base 2"])
+@pytest.mark.parametrize("name", ["nothing", "base 2"])
 def test_thirteen_policies_in_one_log_are_judged_by_a_clone(logs, name):
     spoil, expected = study.SPOILAGES[name]
     assert [found[0] for found in study.reported(spoil(*logs["replay"]))] == expected
@@ -121,7 +121,7 @@ def masked(choices=8, steps=12_000, seed=0):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["nothing", "probabilities", "base 2", "sign flipped"])
+@pytest.mark.parametrize("name", ["nothing", "base 2"])
 def test_choices_that_are_never_made_do_not_pass_for_wrong_log_probs(name):
     spoil, expected = study.SPOILAGES[name]
     log = masked()
