@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -33,14 +34,19 @@ def jobs_file(cartpole_log, tmp_path):
 
 @pytest.fixture(scope="session")
 def start():
-    """Start `gipo batch ARGUMENTS...` as a shell does."""
+    """Start `gipo batch ARGUMENTS...` as a shell does; it is gone after the block, whatever came of that."""
 
+    @contextmanager
     def run(*arguments):
-        return subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "gipo_cli", "batch", *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.kill()
 
     return run
 

@@ -20,15 +20,18 @@ def parent_of(process):
 
 
 def test_a_dead_worker_is_tried_again_and_a_stop_saves_and_it_ends_in_the_same_bytes(
-    start, jobs_file, tmp_path, content, undisturbed, trains
+    start, jobs_file, tmp_path, content, undisturbed, trains, until
 ):
     file, out = jobs_file(RAY), tmp_path / "out"
     given = (file, "--out", out, "--executor", "ray", "--retries", "1")
     with start(*given) as process:
         trains(out / "a")
         training = int(re.match(r"process (\d+) on ", holder(out / "a/run.lock"))[1])
-        for victim in (parent_of(training), training):
-            os.kill(victim, signal.SIGKILL)
+        worker = parent_of(training)
+        os.kill(worker, signal.SIGSTOP)  # so that it does not say first that training was killed
+        os.kill(training, signal.SIGKILL)
+        until(lambda: holder(out / "a/run.lock") is None)
+        os.kill(worker, signal.SIGKILL)
         trains(out / "a", (out / "a/latest").read_text())
         process.terminate()
         _, said = process.communicate(timeout=60)

@@ -228,7 +228,7 @@ def test_a_stopped_batch_cancels_its_jobs_and_says_how_to_go_on(start, slurm, jo
 
 
 def test_submitits_own_stand_in_for_a_cluster_comes_to_the_same_bytes(
-    start, jobs_file, tmp_path, content, undisturbed, until
+    start, gipo, jobs_file, tmp_path, content, undisturbed, until
 ):
     out = tmp_path / "out"
     given = (jobs_file('[slurm]\ncluster = "local"\npartition = "long"\n'), "--out", out, "--executor", "slurm")
@@ -237,6 +237,8 @@ def test_submitits_own_stand_in_for_a_cluster_comes_to_the_same_bytes(
         process.terminate()
         _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
+    (job,) = json.loads(gipo("batch", "status", out, "--json").stdout)["jobs"]
+    assert job["status"] in ("waiting", "interrupted")
     with start(*given) as process:
         _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
