@@ -10,12 +10,12 @@ from gipo_cli.batch.attempt import last_words
 from gipo_cli.batch.directory import Attempts, BatchDirectory, Listed
 from gipo_cli.batch.executors import Ended, Executor
 from gipo_cli.batch.fates import Fate, fate_of
+from gipo_cli.checkpoint_files import LATEST
 from gipo_cli.errors import ExitCode
 from gipo_cli.locking import holder
 from gipo_cli.training.signals import Stop
 
 WAIT = 0.1  # seconds from look to look
-LATEST = "latest"  # of a run: the name of its newest checkpoint
 # Trying again gives the same: a setting is wrong, a gate does not hold, numbers went astray from the same bytes.
 FINAL = (ExitCode.DONE, ExitCode.USAGE, ExitCode.GATE, ExitCode.DIVERGED)
 STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, -signal.SIGINT, -signal.SIGTERM)  # that is no failure of a job's
