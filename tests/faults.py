@@ -115,9 +115,11 @@ class Shim:
                 self.real["close"](first)
                 self.paths.pop(first, None)
             raise OSError(ERRORS[kind], os.strerror(ERRORS[kind]), None if isinstance(first, int) else str(first))
-        result = self.real[name](first, *arguments, **named)
-        if kind == "kill after":
-            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            result = self.real[name](first, *arguments, **named)
+        finally:  # also where it fails, as the removal of what is not there does
+            if kind == "kill after":
+                os.kill(os.getpid(), signal.SIGKILL)
         if name == "open":
             self.paths[result] = place
         elif name == "close":
