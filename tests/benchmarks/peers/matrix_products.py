@@ -1,4 +1,7 @@
-"""The matrix products of one update and nothing else: no update that makes them with this library is faster."""
+"""The matrix products of one update and nothing else: no update that has torch make them is faster.
+
+Another library's may be: JAX's are, a little, where batches are large.
+"""
 
 from itertools import pairwise
 
