@@ -6,6 +6,7 @@ import sys
 from math import inf
 
 from gipo_cli.batch.directory import BatchDirectory, Listed
+from gipo_cli.batch.starts import start_to_take
 from gipo_cli.runs import RECORD
 
 STARTING = 2.0  # seconds in which Python starts, and ends
@@ -13,12 +14,17 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def command_of(batch: BatchDirectory, job: Listed) -> list[str]:
-    """What to type to do the same by hand: the run goes on from its newest checkpoint where it has begun."""
+    """What to type to do the same by hand: the run goes on from its newest checkpoint where it has begun.
+
+    One that has not takes its start from the job that begins alike, once that has one.
+    """
     place = batch.run(job.name)
     if (place / RECORD).exists():
         return ["gipo", "train", "--resume", str(place)]
     gates = [part for expression in job.fail_if for part in ("--fail-if", expression)]
-    return ["gipo", "train", "--config", str(batch.config(job.name)), "--out", str(place), *gates]
+    shared = start_to_take(batch, job)
+    reuse = [] if shared is None else ["--reuse", str(shared)]
+    return ["gipo", "train", "--config", str(batch.config(job.name)), "--out", str(place), *reuse, *gates]
 
 
 def begin(batch: BatchDirectory, job: Listed, threads: int, seconds: float = inf) -> "subprocess.Popen[bytes]":

@@ -33,6 +33,7 @@ class Listed:
     name: str
     given: dict[str, Any]
     fail_if: tuple[str, ...]
+    leader: str = ""  # another job, from which it takes its start; known while the batch runs
 
 
 class BatchDirectory:

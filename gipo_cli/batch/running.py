@@ -10,6 +10,7 @@ from gipo_cli.batch.attempt import last_words
 from gipo_cli.batch.directory import Attempts, BatchDirectory, Listed
 from gipo_cli.batch.executors import Ended, Executor
 from gipo_cli.batch.fates import Fate, fate_of
+from gipo_cli.batch.starts import waits_for_start
 from gipo_cli.checkpoint_files import LATEST
 from gipo_cli.errors import ExitCode
 from gipo_cli.locking import holder
@@ -38,8 +39,8 @@ def run_jobs(
     """Run what has not finished until all have ended, a signal came or the time is over; nothing is started then.
 
     A job that some process trains already - left behind by a batch that was killed, say - is waited for, or taken over
-    where the executor can. An attempt whose machine was taken from it is followed by another, which is no retry, as
-    long as each gets further than the one before.
+    where the executor can; so is the job that computes the start of another. An attempt whose machine was taken from it
+    is followed by another, which is no retry, as long as each gets further than the one before.
 
     Args:
         batch: locked by this process.
@@ -67,7 +68,11 @@ def run_jobs(
                 if end.code not in FINAL and tried[end.name] <= retries:
                     waiting.append(begun.job)
                 watch(fate_of(batch, begun.job))
-            while len(running) < executor.slots and not stop.requested and (job := _next_free(batch, waiting, watch)):
+            while (
+                len(running) < executor.slots
+                and not stop.requested
+                and (job := _next_free(batch, waiting, {*running}, watch))
+            ):
                 tried[job.name] += 1
                 running[job.name] = _begun(batch, job)
                 batch.note(job.name, Attempts(batch.attempts(job.name).attempts + 1))
@@ -107,11 +112,12 @@ def _note_end(batch: BatchDirectory, begun: Begun, end: Ended, excused: bool) ->
         batch.note(name, Attempts(attempts, end.code, words))
 
 
-def _next_free(batch: BatchDirectory, waiting: deque[Listed], watch: Watch) -> Listed | None:
-    """The first job that nobody trains and that has not been finished meanwhile; none where all are being trained."""
+def _next_free(batch: BatchDirectory, waiting: deque[Listed], running: set[str], watch: Watch) -> Listed | None:
+    """The first job that nobody trains, that has not been finished meanwhile, and whose start nobody is to compute."""
+    unended = running | {job.name for job in waiting}
     for _ in range(len(waiting)):
         job = waiting.popleft()
-        if holder(batch.lock_of(job.name)) is not None:
+        if holder(batch.lock_of(job.name)) is not None or waits_for_start(batch, job, unended):
             waiting.append(job)
         elif (fate := fate_of(batch, job)).is_finished:
             watch(fate)

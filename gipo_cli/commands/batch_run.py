@@ -43,8 +43,9 @@ def batch_run(
     The whole file is checked first. Jobs are ordinary runs in one directory: `gipo compare DIR` and `gipo report DIR`
     read them. Exit code 6 where a job failed, 4 where a gate did not hold.
     """
+    from gipo_cli.batch import starts
     from gipo_cli.batch.attempt import command_of
-    from gipo_cli.batch.directory import BatchDirectory, Listed
+    from gipo_cli.batch.directory import BatchDirectory
     from gipo_cli.batch.executors import require_executor
     from gipo_cli.batch.fates import fate_of
     from gipo_cli.batch.jobfile import read_jobs
@@ -62,7 +63,7 @@ def batch_run(
     batch = BatchDirectory(out or Path("batches") / jobs_file.stem)
     batch.refuse_occupied(file.jobs)
     _find_logs(file, quiet, record=not dry_run)
-    listed = [Listed(job.name, job.given, job.fail_if) for job in file.jobs]
+    listed = starts.listed(file.jobs)
     if dry_run:
         print_jobs(batch, [(job, command_of(batch, job)) for job in listed], as_json=json)
         return
