@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from importlib.util import module_from_spec, spec_from_file_location
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_the_script_says_what_the_file_asks_for(slurm, executor, ended, tmp_path
         partition="long", account="lab", time="1-12:00:00", mem="16GB", cpus_per_task=4, gpus_per_node=1,
         setup=["module load cuda"], signal_delay_s=120, additional_parameters={"reservation": "mine"},
     )  # fmt: skip
-    asked.start(JOB)
+    asked.start(JOB, inf)
     lines = (slurm / "100.sh").read_text().splitlines()
     for line in (
         "partition=long", "account=lab", "time=1-12:00:00", "mem=16GB", "cpus-per-task=4", "gpus-per-node=1",
@@ -97,7 +98,7 @@ def test_the_script_says_what_the_file_asks_for(slurm, executor, ended, tmp_path
 
 def test_a_job_that_was_not_told_what_to_do_before_the_batch_died_is_cancelled(slurm, executor, tmp_path):
     (slurm / "hold").touch()
-    executor().start(JOB)
+    executor().start(JOB, inf)
     (tmp_path / "out/slurm/100_submitted.pkl").unlink()
     assert not executor().adopt(JOB)
     assert (slurm / "100.state").read_text() == "CANCELLED"
@@ -105,7 +106,7 @@ def test_a_job_that_was_not_told_what_to_do_before_the_batch_died_is_cancelled(s
 
 def test_an_hour_is_asked_for_where_nothing_is(slurm, executor):
     (slurm / "hold").touch()
-    executor().start(JOB)
+    executor().start(JOB, inf)
     assert "#SBATCH --time=60\n" in (slurm / "100.sh").read_text()
 
 
@@ -128,7 +129,7 @@ def test_how_a_job_ended(slurm, executor, tmp_path, monkeypatch, state, said, en
     (slurm / "hold").touch()
     monkeypatch.setattr("gipo_cli.batch.executors.slurm.OFTEN", -1)
     one = executor()
-    one.start(JOB)
+    one.start(JOB, inf)
     number = slurm / "100.state"
     number.write_text("CANCELLED")  # so that nothing waits to run it
     time.sleep(0.1)
