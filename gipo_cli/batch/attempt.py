@@ -38,7 +38,7 @@ def begin(batch: BatchDirectory, job: Listed, threads: int, seconds: float = inf
         threads: that libraries may take where the user has not said; the run's own `threads` alone touches its numbers.
         seconds: that it may take, from now.
     """
-    limit = [] if seconds == inf else ["--max-time", f"{max(seconds - STARTING, STARTING):.1f}s"]
+    limit = [] if seconds == inf else ["--max-time", f"{seconds - STARTING:.1f}s"]
     arguments = [*command_of(batch, job)[1:], "--quiet", *limit]
     with batch.log(job.name).open("ab") as log:
         return subprocess.Popen(

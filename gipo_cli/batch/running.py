@@ -17,6 +17,7 @@ from gipo_cli.locking import holder
 from gipo_cli.training.signals import Stop
 
 WAIT = 0.1  # seconds from look to look
+LEAST = 5.0  # seconds that an attempt needs to get anywhere
 # Trying again gives the same: a setting is wrong, a gate does not hold, numbers went astray from the same bytes.
 FINAL = (ExitCode.DONE, ExitCode.USAGE, ExitCode.GATE, ExitCode.DIVERGED)
 STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, -signal.SIGINT, -signal.SIGTERM)  # that is no failure of a job's
@@ -56,7 +57,7 @@ def run_jobs(
     tried: Counter[str] = Counter(list(running))
     told = False
     try:
-        while running or (waiting and not stop.requested):
+        while running or (waiting and _may_start(stop)):
             if stop.requested and not told:
                 executor.stop()
                 told = True
@@ -70,7 +71,7 @@ def run_jobs(
                 watch(fate_of(batch, begun.job))
             while (
                 len(running) < executor.slots
-                and not stop.requested
+                and _may_start(stop)
                 and (job := _next_free(batch, waiting, {*running}, watch))
             ):
                 tried[job.name] += 1
@@ -82,6 +83,10 @@ def run_jobs(
     except BaseException:
         executor.stop()
         raise
+
+
+def _may_start(stop: Stop) -> bool:
+    return not stop.requested and stop.limit.left > LEAST
 
 
 def _begun(batch: BatchDirectory, job: Listed) -> Begun:
