@@ -83,15 +83,19 @@ class _Critic:
         """V, [...], in units of reward."""
         return network(features).squeeze(-1) * self.value_std + self.value_mean
 
-    def improved_advantage(self, rows: Tensor) -> Tensor:
-        """Advantage over the improved policy's usual action, [...]."""
+    @torch.no_grad()
+    def slow_heads(self, rows: Tensor) -> Tensor:
+        """Head of A by the slow copy, [..., H]."""
+        return self.slow_head(self.features[rows])
+
+    def improved_advantage(self, rows: Tensor, slow_heads: Tensor | None = None) -> Tensor:
+        """Advantage over the improved policy's usual action, [...]; `slow_heads` of the rows, where they are known."""
         head = self.head_network(self.features[rows])
         advantage = self.centring.advantage(head, rows)
         if self.target is not None:
             advantage = advantage - self.centring.gain_under(head, rows, self.target)
         elif self.improvement > 0:
-            with torch.no_grad():
-                guide = self.improvement * self.slow_head(self.features[rows])
+            guide = self.improvement * (self.slow_heads(rows) if slow_heads is None else slow_heads)
             advantage = advantage - self.centring.gain(head, rows, self.temperature, guide)
         return advantage * self.unit
 
@@ -147,8 +151,11 @@ def estimate(task: Task) -> Estimate:
                 group["lr"] = LEARNING_RATE * min(1.0, 1 + math.cos(math.pi * share)) + 1e-6
             first = torch.randint(len(samples.reward) - length + 1, (SEGMENTS, 1), generator=rows_generator)
             rows = (first + torch.arange(length)).to(samples.device)
-            _steer_temperature(critic, rows, task.improvement_kl)
-            advantage = critic.improved_advantage(rows)
+            slow_heads = None
+            if task.improvement_kl > 0 and critic.target is None:
+                slow_heads = critic.slow_heads(rows)
+                _steer_temperature(critic, rows, slow_heads, task.improvement_kl)
+            advantage = critic.improved_advantage(rows, slow_heads)
             gap = critic.path_returns(rows, advantage) - critic.value(critic.value_network, critic.features[rows])
             held_in = ~samples.held_out[rows]
             loss = ((gap / critic.unit).square() * held_in).sum() / held_in.sum().clamp_min(1)
@@ -164,11 +171,9 @@ def estimate(task: Task) -> Estimate:
 
 
 @torch.no_grad()
-def _steer_temperature(critic: _Critic, rows: Tensor, improvement_kl: float) -> None:
+def _steer_temperature(critic: _Critic, rows: Tensor, slow_heads: Tensor, improvement_kl: float) -> None:
     """KL(beta || pi) is spread / (2 temperature^2) to second order: follow the temperature that makes it the target."""
-    if improvement_kl == 0 or critic.target is not None:
-        return
-    spread = critic.centring.spread(critic.slow_head(critic.features[rows]), rows).mean()
+    spread = critic.centring.spread(slow_heads, rows).mean()
     wanted = (spread / (2 * improvement_kl)).sqrt()
     critic.temperature.lerp_(wanted, 0.01).clamp_min_(1e-6)
 
