@@ -1,6 +1,7 @@
 """Shared fixtures: a quiet terminal, and the command line run in this process."""
 
 import os
+import shutil
 
 import pytest
 
@@ -69,10 +70,24 @@ def cartpole_log(cartpole_policy, tmp_path_factory):
 QUICK = ("--steps", "40", "--set", "critic_steps=40", "--set", "report_every=5", "--set", "checkpoint_every=10")
 
 
+@pytest.fixture(scope="session")
+def trained_once(cartpole_log, tmp_path_factory):
+    """A finished run of a few steps on the CartPole log, which no test may change."""
+    from gipo_cli.cli import main
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.raises(SystemExit) as exited:
+        main(
+            ["train", "--dataset", str(cartpole_log), "--out", str(run), "--device", "cpu", "--quiet", "--json", *QUICK]
+        )
+    assert not exited.value.code
+    return run
+
+
 @pytest.fixture
-def quick_run(gipo, cartpole_log, tmp_path):
-    """A finished run of a few steps on the CartPole log."""
-    run = tmp_path / "run"
-    outcome = gipo("train", "--dataset", cartpole_log, "--out", run, "--device", "cpu", "--quiet", "--json", *QUICK)
-    assert outcome.exit_code == 0, outcome.stderr
+def quick_run(trained_once, tmp_path):
+    """A test's own copy of that run, as if it had been trained in its place."""
+    run = shutil.copytree(trained_once, tmp_path / "run")
+    record = run / "run.json"
+    record.write_text(record.read_text().replace(str(trained_once), str(run)))
     return run
