@@ -2,9 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
+Handler = signal.Handlers | Callable[[int, FrameType | None], object]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -25,11 +27,20 @@ def deferred() -> Iterator[None]:
             raise KeyboardInterrupt
         arrived.append(number)
 
-    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        with handled(SIGNALS, on_signal):
+            yield
+    finally:
+        for number in arrived[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def handled(numbers: Sequence[signal.Signals], handler: Handler) -> Iterator[None]:
+    """Have signals handled so for as long as the block runs; in the main thread only, as Python has it."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in arrived[:1]:
-            signal.raise_signal(number)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

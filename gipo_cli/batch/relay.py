@@ -2,12 +2,12 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from gipo_cli.batch.attempt import begin
 from gipo_cli.batch.directory import BatchDirectory, Listed
+from gipo_cli.interrupts import handled
 
 WAIT = 0.1  # seconds from look to look; a wait without end would not be woken by Ray, whose Ctrl-C is no signal
 
@@ -32,25 +32,13 @@ def attend(place: Path, job: Listed, threads: int, warnings: Sequence[signal.Sig
         if child is not None:
             child.terminate()
 
-    with _handled((signal.SIGTERM, signal.SIGINT), pass_on):
+    with handled((signal.SIGTERM, signal.SIGINT), pass_on):
         # A cluster may warn every process of a job, and training, which does not know the warning, would die of it.
-        with _handled(warnings, signal.SIG_IGN):
+        with handled(warnings, signal.SIG_IGN):
             child = begin(BatchDirectory(place), job, threads)
-        with _handled(warnings, pass_on):
+        with handled(warnings, pass_on):
             if told:
                 child.terminate()
             while (code := child.poll()) is None:
                 time.sleep(WAIT)
     return code
-
-
-@contextmanager
-def _handled(
-    numbers: Sequence[signal.Signals], handler: "signal.Handlers | Callable[[int, object], None]"
-) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)

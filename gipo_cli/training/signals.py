@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gipo_cli.errors import ExitCode, InterruptedRun, OutOfTime
+from gipo_cli.interrupts import SIGNALS, handled
 from gipo_cli.training.time_limit import TimeLimit
 
 
@@ -48,9 +49,5 @@ def stop_requested(limit: TimeLimit | None = None) -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.signalled = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(SIGNALS, on_signal):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
