@@ -46,11 +46,26 @@ def test_the_summary_has_the_keys_that_scripts_rely_on(gipo, cartpole_log, tmp_p
     assert abs(summary["warm_start"]["kl"]) < 1e-6
 
 
+@pytest.fixture(scope="module")
+def start(cartpole_log, tmp_path_factory):
+    """A run whose start and advantages do for every objective."""
+    from gipo_cli.cli import main
+
+    run = tmp_path_factory.mktemp("start") / "run"
+    with pytest.raises(SystemExit) as exited:
+        main(["train", "--dataset", str(cartpole_log), "--out", str(run), "--quiet", "--steps", "1", *EASY])
+    assert not exited.value.code
+    return run
+
+
+EASY = ("--set", "critic_steps=300", "--set", "learning_rate=1e-3")
+
+
 @pytest.mark.parametrize("objective", [name for name in OBJECTIVES.places if name != "bc"])  # which follows none
-def test_every_objective_moves_the_policy_towards_the_advantages(gipo, cartpole_log, tmp_path, objective):
+def test_every_objective_moves_the_policy_towards_the_advantages(gipo, cartpole_log, start, tmp_path, objective):
     outcome = gipo(
         "train", "--dataset", cartpole_log, "--out", tmp_path / "run", "--objective", objective, "--json", "--quiet",
-        "--steps", "100", "--set", "critic_steps=300", "--set", "learning_rate=1e-3",
+        "--steps", "100", "--reuse", start, *EASY,
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.stderr
     # CartPole's advantages are easy: what is followed on the held-in episodes holds on the others.
