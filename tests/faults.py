@@ -29,6 +29,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from power_cuts import CUTS, power_cuts
+
 CALLS = ("open", "write", "fsync", "rename", "replace", "close", "mkdir", "unlink", "rmdir", "ftruncate")
 KILLS = ("kill before", "kill after", "kill in the middle", "kill twice")
 ERRORS = {"no space once": errno.ENOSPC, "no space": errno.ENOSPC, "input/output": errno.EIO, "no right": errno.EACCES}
@@ -41,21 +43,17 @@ SETTINGS = (
 )  # fmt: skip
 MINE = {"mine.txt": "run.json", "checkpoints/mine.txt": "step-00000000", "checkpoints/step-00000000/mine.txt":
         "step-00000000", "checkpoints/.tmp-mine": "step-00000000"}  # a user's file, once this is there  # fmt: skip
-CUTS = ("nothing unsynced", "names before contents")  # what a power cut leaves
 MISSED_BY = {"short": "short write", "sync": CUTS[1], "aside": "kill after", "leftovers": "kill after"}
 
 
 def resident():
     """Import all that training needs, once for every child."""
-    import gipo_cli.cli
     from gipo_cli.registry import ADVANTAGES, COMMANDS, OBJECTIVES
 
     for registry, name in ((COMMANDS, "train"), (OBJECTIVES, "gipo"), (ADVANTAGES, "gae")):
         registry.load(name)
-    import gipo_cli.logs
-    import gipo_cli.rendering.summary
-    import gipo_cli.training.loop
-    import gipo_cli.training.reuse  # noqa: F401
+    for module in ("cli", "logs", "rendering.summary", "training.loop", "training.reuse"):
+        importlib.import_module(f"gipo_cli.{module}")
 
 
 @dataclass
@@ -301,73 +299,6 @@ def _wrong_answer(run, fault, code, said):
             wrong.append(f"its record says {status}")
         return wrong
     return []
-
-
-class Disk:
-    """A file system that forgets what was not synced: files as [bytes now, bytes on the disk], directories likewise."""
-
-    def __init__(self, run):
-        self.root = str(run)
-        self.directories = {}
-        self.handles = {}
-
-    def _place(self, path):
-        return os.path.dirname(path), os.path.basename(path)
-
-    def play(self, point):
-        """Do one recorded call."""
-        name, path, *told = point
-        above, last = self._place(path)
-        if name == "mkdir":
-            self.directories[path] = [{}, {}]
-            if path != self.root:
-                self.directories[above][0][last] = path
-        elif name == "open" and told[0] & (os.O_WRONLY | os.O_RDWR):
-            file = self.directories[above][0].setdefault(last, [b"", b""])
-            if told[0] & os.O_TRUNC:
-                file[0] = b""
-        elif name == "ftruncate":
-            self.directories[above][0][last][0] = b""
-        elif name == "write":
-            self.directories[above][0][last][0] += told[0]
-        elif name == "fsync":
-            thing = self.directories.get(path) or self.directories[above][0][last]
-            thing[1] = dict(thing[0]) if isinstance(thing[0], dict) else thing[0]
-        elif name in ("rename", "replace"):
-            to_above, to_last = self._place(told[0])
-            thing = self.directories[above][0].pop(last)
-            if isinstance(thing, str):
-                self.directories[told[0]] = self.directories[thing]
-                thing = told[0]
-            self.directories[to_above][0][to_last] = thing
-        elif name == "unlink" or name == "rmdir":
-            self.directories[above][0].pop(last, None)
-
-    def after_cut(self, cut, path=None, prefix=""):
-        """Every file that is there after a power cut now, by its path below the run, and None for a directory."""
-        path = path or self.root
-        if path not in self.directories:
-            return {}
-        found = {}
-        for name, thing in self.directories[path][1 if cut == CUTS[0] else 0].items():
-            if isinstance(thing, str):
-                found |= {prefix + name: None} | self.after_cut(cut, thing, f"{prefix}{name}/")
-            else:
-                found[prefix + name] = thing[1]
-        return found
-
-
-def power_cuts(points, run):
-    """Every state that a power cut can leave, each once, with the number of the point that it came after."""
-    disk, seen = Disk(run), set()
-    for n, point in enumerate(points, 1):
-        disk.play(point)
-        for cut in CUTS:
-            state = disk.after_cut(cut)
-            key = hash(tuple(sorted(state.items(), key=lambda item: item[0])))
-            if key not in seen:
-                seen.add(key)
-                yield n, cut, state
 
 
 def try_cut(state, log, expected, place):

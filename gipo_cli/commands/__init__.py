@@ -55,6 +55,9 @@ FailIf = Annotated[
         show_default=False,
     ),
 ]
+MaxTimeExit = Annotated[
+    int | None, typer.Option(metavar="CODE", help="Exit code where --max-time ends the command. (default: 0)")
+]
 Accept = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="Take these errors of the checks as warnings, comma-separated."),

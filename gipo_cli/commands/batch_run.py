@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gipo_cli.commands import MaxTimeExit
 from gipo_cli.errors import BatchError, GipoError, InterruptedRun, OutOfTime, RunError
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ def batch_run(
         str | None,
         typer.Option(metavar="TIME", help="Have every job save and stop before this much time has passed: 50m, 1h30m."),
     ] = None,
-    max_time_exit: Annotated[
-        int | None, typer.Option(metavar="CODE", help="Exit code where --max-time ends the command. (default: 0)")
-    ] = None,
+    max_time_exit: MaxTimeExit = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, print the jobs, run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,

@@ -19,6 +19,7 @@ from gipo_cli.commands import (
     LogProbConvention,
     LogProbKey,
     Mapping,
+    MaxTimeExit,
     Repair,
     as_one_of_ranks,
     command_began,
@@ -109,9 +110,7 @@ def train(
             help="Stop with a checkpoint before this much time has passed: 90s, 50m, 1h30m. Continue with --resume.",
         ),
     ] = None,
-    max_time_exit: Annotated[
-        int | None, typer.Option(metavar="CODE", help="Exit code where --max-time ends the command. (default: 0)")
-    ] = None,
+    max_time_exit: MaxTimeExit = None,
     log_to: Annotated[
         list[str] | None,
         typer.Option(metavar="NAMES", help="Send the metrics to tensorboard, trackio or wandb, too, comma-separated."),
