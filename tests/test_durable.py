@@ -1,5 +1,6 @@
 """Real disks that are full or read-only, real limits, real processes: what a run says, and how it ends afterwards."""
 
+import errno
 import os
 import shlex
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from gipo_cli import durable
 
 SETTINGS = (
     "--device", "cpu", "--steps", "40", "--set", "critic_steps=40", "--set", "report_every=5",
@@ -148,3 +151,21 @@ def test_faults_at_points_of_a_run_are_mended_by_resuming_and_a_lack_of_care_is_
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert found in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("ENOSPC", "Free some space, then continue"), ("EDQUOT", "Free some space, then continue"),
+        ("EFBIG", "Lift the limit on the size of files (ulimit -f), then continue"),
+        ("EACCES", "Give yourself the right to write there, then continue"),
+        ("EROFS", "Have its file system mounted for writing, then continue"),
+        ("EIO", "See what is wrong with the disk, and copy what is on it, then continue"),
+        ("EBADF", "Mend that, then continue"),
+    ],
+)  # fmt: skip
+def test_each_reason_has_its_own_answer(tmp_path, code, first):
+    number = getattr(errno, code)
+    error = durable.refusal(tmp_path, OSError(number, os.strerror(number)))
+    assert error.message == f"{tmp_path} cannot be written ({os.strerror(number)})."
+    assert error.hint == f"{first} with: gipo train --resume {tmp_path}"

@@ -391,23 +391,3 @@ def test_a_run_killed_before_its_record_was_written_is_begun_again_over_what_it_
     (tmp_path / ".run.json.tmp-12.mine").write_text("")
     with pytest.raises(SettingError):
         RunDirectory.create(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("code", "first"),
-    [
-        ("ENOSPC", "Free some space, then continue"), ("EDQUOT", "Free some space, then continue"),
-        ("EFBIG", "Lift the limit on the size of files (ulimit -f), then continue"),
-        ("EACCES", "Give yourself the right to write there, then continue"),
-        ("EROFS", "Have its file system mounted for writing, then continue"),
-        ("EIO", "See what is wrong with the disk, and copy what is on it, then continue"),
-        ("EBADF", "Mend that, then continue"),
-    ],
-)  # fmt: skip
-def test_each_reason_has_its_own_answer(tmp_path, code, first):
-    import errno
-
-    number = getattr(errno, code)
-    error = durable.refusal(tmp_path, OSError(number, os.strerror(number)))
-    assert error.message == f"{tmp_path} cannot be written ({os.strerror(number)})."
-    assert error.hint == f"{first} with: gipo train --resume {tmp_path}"
