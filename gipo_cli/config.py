@@ -23,7 +23,8 @@ class TrainConfig:
     settings: dict[str, float] = field(default_factory=dict)  # of the objective; what is not named keeps its default
     seed: int = 0
     device: str = "auto"
-    threads: int = 1  # of the CPU; the networks are small, and one thread gives the same bytes on any machine load
+    threads: int = 0  # of the CPU; 0 takes one a core. However many there are, the numbers are the same
+    cuda_graph: bool = True  # on a GPU: an update is recorded once and replayed; false launches every kernel anew
     init: str = ""  # a run, checkpoint or policy file to start from instead of the behaviour policy
 
     log_prob_key: str = ""  # column that holds the log-probs, where it is not found by itself
@@ -76,11 +77,11 @@ class TrainConfig:
             "max_gradient_norm",
             "clone_steps",
             "critic_steps",
-            "threads",
             "rounds",
         )
         for name in (*above_zero, "report_every", "checkpoint_every"):
             _require(name, getattr(self, name), lambda value: value > 0, "above 0")
+        _require("threads", self.threads, lambda value: value >= 0, "0 (one a core) or above")
         _require("ess_base", self.ess_base, lambda value: 0 <= value <= 1, "from 0 (off) to 1")
         _require("kl_target", self.kl_target, lambda value: value >= 0, "0 (no anchor) or above")
         _require("improvement_kl", self.improvement_kl, lambda value: value >= 0, "0 (beta's own values) or above")

@@ -11,9 +11,11 @@ from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import Centring, centring, target_of
 from gipo_cli.advantages.explained import path_returns, scored, squared_gaps
 from gipo_cli.advantages.traces import discounted_returns
+from gipo_cli.policies.layers import Linear
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
 from gipo_cli.training.order import generator
+from gipo_cli.training.pieces import differentiate, each, pieces
 from gipo_cli.training.samples import Samples
 
 WIDTH = 128
@@ -21,7 +23,8 @@ LEARNING_RATE = 1e-3
 AVERAGING = 0.01  # of the target networks, an update
 SEGMENTS = 32  # stretches of the log in a batch ...
 SEGMENT_STEPS = 32  # ... and steps in each
-START_FIT_STEPS = 500  # updates that fit the first value function to discounted returns
+START_FIT_STEPS = 500  # updates that fit the first value function to discounted returns ...
+FIRST_BATCH = 1024  # ... of so many rows each
 # The improved policy's step away from beta grows from 0 to all of it between these shares of the updates.
 IMPROVEMENT_FROM, IMPROVEMENT_UNTIL = 0.25, 0.45
 LARGEST_GRADIENT = 10.0
@@ -34,7 +37,7 @@ class _Network(nn.Module):
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Linear(fan_in, WIDTH), nn.LayerNorm(WIDTH), nn.ReLU(),
+            Linear(fan_in, WIDTH), nn.LayerNorm(WIDTH), nn.ReLU(),
             nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(WIDTH, fan_out)
@@ -84,20 +87,24 @@ class _Critic:
         return network(features).squeeze(-1) * self.value_std + self.value_mean
 
     @torch.no_grad()
-    def slow_heads(self, rows: Tensor) -> Tensor:
+    def slow_heads(self, features: Tensor) -> Tensor:
         """Head of A by the slow copy, [..., H]."""
-        return self.slow_head(self.features[rows])
+        return self.slow_head(features)
 
-    def improved_advantage(self, rows: Tensor, slow_heads: Tensor | None = None) -> Tensor:
-        """Advantage over the improved policy's usual action, [...]; `slow_heads` of the rows, where they are known."""
-        head = self.head_network(self.features[rows])
+    def improved_advantage(self, head: Tensor, rows: Tensor, slow_heads: Tensor | None) -> Tensor:
+        """Advantage over the improved policy's usual action, [...], of A's head and the slow copy's, [..., H]."""
         advantage = self.centring.advantage(head, rows)
         if self.target is not None:
             advantage = advantage - self.centring.gain_under(head, rows, self.target)
-        elif self.improvement > 0:
-            guide = self.improvement * (self.slow_heads(rows) if slow_heads is None else slow_heads)
+        elif slow_heads is not None and self.improvement > 0:
+            guide = self.improvement * slow_heads
             advantage = advantage - self.centring.gain(head, rows, self.temperature, guide)
         return advantage * self.unit
+
+    def squared_miss(self, rows: Tensor) -> Tensor:
+        """What V misses the discounted returns of rows [B] by, squared and summed; in units of their deviation."""
+        gap = self.value(self.value_network, self.features[rows]) - self.returns[rows]
+        return (gap / self.value_std).square().sum()
 
     def path_returns(self, rows: Tensor, advantage: Tensor) -> Tensor:
         """sum_k gamma^k (r_k - A_k) + gamma^n V(s_n) from every row of segments [S, T], V that of the slow copy."""
@@ -151,16 +158,8 @@ def estimate(task: Task) -> Estimate:
                 group["lr"] = LEARNING_RATE * min(1.0, 1 + math.cos(math.pi * share)) + 1e-6
             first = torch.randint(len(samples.reward) - length + 1, (SEGMENTS, 1), generator=rows_generator)
             rows = (first + torch.arange(length)).to(samples.device)
-            slow_heads = None
-            if task.improvement_kl > 0 and critic.target is None:
-                slow_heads = critic.slow_heads(rows)
-                _steer_temperature(critic, rows, slow_heads, task.improvement_kl)
-            advantage = critic.improved_advantage(rows, slow_heads)
-            gap = critic.path_returns(rows, advantage) - critic.value(critic.value_network, critic.features[rows])
-            held_in = ~samples.held_out[rows]
-            loss = ((gap / critic.unit).square() * held_in).sum() / held_in.sum().clamp_min(1)
             optimizer.zero_grad()
-            loss.backward()
+            _differentiate(critic, rows, task.improvement_kl)
             nn.utils.clip_grad_norm_(learned, LARGEST_GRADIENT)
             optimizer.step()
             with torch.no_grad():
@@ -168,6 +167,24 @@ def estimate(task: Task) -> Estimate:
                     follows.lerp_(leads, AVERAGING)
             advance(1)
     return _score(critic)
+
+
+def _differentiate(critic: _Critic, rows: Tensor, improvement_kl: float) -> None:
+    """Gradients of the mean squared gap over the held-in rows of segments [S, T]; V's network beside A's."""
+    features, held_in = critic.features[rows], ~critic.samples.held_out[rows]
+
+    networks = [critic.head_network, lambda features: critic.value(critic.value_network, features)]
+    if improvement_kl > 0 and critic.target is None:
+        networks.append(critic.slow_heads)
+    of_head, of_value, *of_slow = each(lambda network: network(features), networks)
+    slow_heads = of_slow[0] if of_slow else None
+    if slow_heads is not None:
+        _steer_temperature(critic, rows, slow_heads, improvement_kl)
+    head, foreseen = (output.detach().requires_grad_() for output in (of_head, of_value))
+    gap = critic.path_returns(rows, critic.improved_advantage(head, rows, slow_heads)) - foreseen
+    loss = ((gap / critic.unit).square() * held_in).sum() / held_in.sum().clamp_min(1)
+    gradients = torch.autograd.grad(loss, (head, foreseen))
+    each(lambda network: network[0].backward(network[1]), zip((of_head, of_value), gradients, strict=True))
 
 
 @torch.no_grad()
@@ -181,14 +198,12 @@ def _steer_temperature(critic: _Critic, rows: Tensor, slow_heads: Tensor, improv
 def _fit_first_value(critic: _Critic, rows_generator: torch.Generator) -> None:
     """Begin V at the discounted return of the log, so the bootstrap is right to first order from the start."""
     samples = critic.samples
-    optimizer = torch.optim.Adam(critic.value_network.parameters(), lr=LEARNING_RATE, fused=True)
+    learned = [*critic.value_network.parameters()]
+    optimizer = torch.optim.Adam(learned, lr=LEARNING_RATE, fused=True)
     held_in = samples.held_in_rows
     for _ in range(START_FIT_STEPS):
-        rows = held_in[torch.randint(len(held_in), (1024,), generator=rows_generator).to(held_in.device)]
-        gap = critic.value(critic.value_network, critic.features[rows]) - critic.returns[rows]
-        loss = (gap / critic.value_std).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
+        rows = held_in[torch.randint(len(held_in), (FIRST_BATCH,), generator=rows_generator).to(held_in.device)]
+        differentiate(learned, lambda part: critic.squared_miss(part) / FIRST_BATCH, pieces(rows))
         optimizer.step()
     critic.slow_value.load_state_dict(critic.value_network.state_dict())
 
@@ -199,10 +214,15 @@ def _score(critic: _Critic) -> Estimate:
     every_row = torch.arange(len(samples.reward), device=samples.device)
     heads = torch.cat([critic.head_network(critic.features[rows]) for rows in every_row.split(65536)])
     advantage = critic.centring.advantage(heads, every_row) * critic.unit
+
+    def improved_advantage(rows: Tensor) -> Tensor:
+        features = critic.features[rows]
+        return critic.improved_advantage(critic.head_network(features), rows, critic.slow_heads(features))
+
     squares = squared_gaps(
         samples,
         lambda rows: critic.value(critic.value_network, critic.features[rows]),
-        critic.improved_advantage,
+        improved_advantage,
         critic.path_returns,
     )
     return scored(samples, advantage, squares)

@@ -147,8 +147,6 @@ def train(
             return
         resuming.require_log_there(resumed, settled)
 
-    import torch
-
     from gipo_cli.data import catalog
     from gipo_cli.logs import open_log
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
@@ -214,7 +212,6 @@ def train(
         expressions = [gate.expression for gate in gates]
         where = {"device": str(chosen_device), "ranks": ranks.size, "command": sys.argv}
         run.update(status="running", error=None, **where, fail_if=expressions, gates=[])
-        torch.set_num_threads(settled.threads)
         try:
             with reporting(trackers, run, settled.to_dict()) as reporters:
                 trained = fit(

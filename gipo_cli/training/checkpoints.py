@@ -116,7 +116,11 @@ def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Te
     """Adam's state as named tensors, and its settings as plain values; parameters are numbered in order."""
     state = optimizer.state_dict()
     tensors = {f"{n}.{name}": value for n, slots in state["state"].items() for name, value in slots.items()}
-    return tensors, state["param_groups"]
+    groups = [
+        {name: value.item() if isinstance(value, Tensor) else value for name, value in group.items()}
+        for group in state["param_groups"]
+    ]
+    return tensors, groups
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,15 @@ from gipo_cli.checkpoint_files import name_latest
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError
-from gipo_cli.objectives.traits import has_trait
-from gipo_cli.policies.policy import Policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.dimensions import by_dimension
 from gipo_cli.training.distributed import ALONE, Ranks
 from gipo_cli.training.handover import handed_over
 from gipo_cli.training.judgement import has_stalled, held_out_figures, held_out_weights, judge, judged_log_ratio
-from gipo_cli.training.natural_step import natural_step
 from gipo_cli.training.order import ShuffledRows
+from gipo_cli.training.pieces import each, sharing
+from gipo_cli.training.recorded import RecordedUpdates
 from gipo_cli.training.resuming import require_reports
 from gipo_cli.training.reuse import begin_from
 from gipo_cli.training.rounds import Estimator, revalue, round_is_due, value
@@ -31,12 +29,10 @@ from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.signals import Stop, stop_requested
 from gipo_cli.training.state import Training, begun, is_checkpoint, remove_older, restore, save
 from gipo_cli.training.time_limit import TimeLimit
+from gipo_cli.training.update import Batch, Objective
 from gipo_cli.training.warm_start import keep_behaviour, warm_start
 
 TRAIN_ORDER = 1  # purpose of random numbers: the order in which the policy sees the rows
-DECAY = 0.2  # share of the steps, the last ones, over which the learning rate falls to 0
-
-Objective = Callable[..., Tensor]
 
 
 def fit(
@@ -66,7 +62,7 @@ def fit(
     samples = to_samples(log, config.held_out_fraction, config.seed, device)
     if config.ratios == "per-dimension":
         samples = by_dimension(samples, log)
-    with stop_requested(limit) as stop:
+    with stop_requested(limit) as stop, sharing(config.threads):
         phases = progress if run is None else stoppable(progress, stop, run, ranks)
         now = None if run is None else start(config, estimator, log, samples, run, device, phases, reused, ranks)
         now = handed_over(ranks, now, config, device, stop)
@@ -81,7 +77,7 @@ def fit(
             stop.limit.lap()
             run.write_log_ratios(**log_ratios(now, samples))  # to know how long that takes at the end
             stop.limit.lap("log ratios")
-        settings = now.width.settings(config.settings)
+        settings, update = now.width.settings(config.settings), RecordedUpdates(config, device)
 
         with progress("policy", config.steps) as advance:
             advance(now.step)
@@ -89,21 +85,8 @@ def fit(
                 if round_is_due(config, now):
                     revalue(config, estimator, samples, now, phases, ranks, stop)
                 batch = Batch(objective, settings, now.advantage, samples, order.batch(now.step), ranks)
-                loss, kl, log_ratio = batch.losses(now.policy)
-                found = ranks.sum(torch.stack([loss, kl]))
-                now.anchor.steer(found[1])
-                whole = batch.whole(log_ratio) if config.ess_base else log_ratio.detach()
-                set_learning_rate(now.optimizer, config, now.step, whole)
-                if has_trait(objective, "natural"):
-                    climb(now, batch, settings["radius"])
-                else:
-                    now.optimizer.zero_grad()
-                    (loss + now.anchor.coefficient * kl).backward()
-                    ranks.sum_gradients([*now.policy.parameters()])
-                    torch.nn.utils.clip_grad_norm_(now.policy.parameters(), config.max_gradient_norm)
-                    now.optimizer.step()
+                sums += update(now, batch)
                 now.step += 1
-                sums += found
                 advance(1)
                 if run is not None and stop.limit.left < 0:
                     raise stop.interruption("between two reports; resuming begins at the checkpoint before.", run.path)
@@ -139,55 +122,6 @@ def fit(
             if now.step < config.steps and not done:
                 raise stop.interruption(f"at step {now.step} of {config.steps}; everything so far is saved.", run.path)
     return now
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some rows of the log, and what the objective makes of this rank's share of them."""
-
-    objective: Objective
-    settings: dict[str, float]
-    advantage: Tensor  # [N], of the whole log
-    samples: Samples
-    rows: Tensor  # int64, of the whole batch
-    ranks: Ranks = ALONE
-
-    @property
-    def share(self) -> Tensor:
-        """The rows that are this rank's."""
-        return self.ranks.share(self.rows)
-
-    def losses(self, policy: Policy) -> tuple[Tensor, Tensor, Tensor]:
-        """This rank's part of the batch's mean loss and of its KL(beta || pi) at home in nats, and its log ratios.
-
-        The parts are scalars with a gradient; over the ranks they sum to the figures of the batch, whatever the shares.
-        """
-        share = self.share
-        advantage = self.advantage[share]
-        if self.samples.behaviour_log_prob_parts is None:
-            log_ratio = self.samples.log_ratio(policy, share)
-            loss = self.objective(log_ratio, advantage, **self.settings).sum() / len(self.rows)
-        else:
-            parts = self.samples.log_ratio_parts(policy, share)
-            log_ratio, size = parts.sum(-1), parts.shape[-1]
-            losses = self.objective(parts.flatten(), advantage.repeat_interleave(size), **self.settings)
-            loss = losses.sum() / (len(self.rows) * size)
-        return loss, self.samples.kl_at_home(log_ratio, share, self.rows), log_ratio
-
-    def whole(self, log_ratio: Tensor) -> Tensor:
-        """Log ratios of the whole batch, [B], from those of the share."""
-        return self.ranks.whole(log_ratio, len(self.rows))
-
-
-def climb(now: Training, batch: Batch, radius: float) -> None:
-    """One step of the natural gradient in place of Adam's, of the same loss with the same anchor."""
-
-    def penalised() -> Tensor:
-        loss, kl, _ = batch.losses(now.policy)
-        return loss + now.anchor.coefficient * kl
-
-    observation = batch.samples.observation[batch.share]
-    natural_step(now.policy, penalised, observation, radius, batch.ranks.sum, len(batch.rows))
 
 
 def stoppable(progress: Progress, stop: Stop, run: RunDirectory, ranks: Ranks) -> Progress:
@@ -259,30 +193,6 @@ def begin(
     return begun(config, start.policy, advantage, facts, start.beta if config.rounds > 1 else None)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, log_ratio: Tensor) -> None:
-    """Constant, then falling to 0 over the last DECAY of the steps; less where few samples of the batch count.
-
-        rate = learning_rate * sqrt(min(1, ESS / ess_base)),   ESS = (sum w)^2 / (B sum w^2),   w = exp(log_ratio)
-
-    ESS is that of the raw ratios, whatever weight the objective gives them: it says how stale the batch is.
-
-    Source: VCPO, https://arxiv.org/abs/2602.17616, with the ratio of a step in place of that of a sequence
-
-    Args:
-        optimizer: whose rate is set.
-        config: learning_rate, steps, and ess_base, of which 0 leaves the batch out of it.
-        step: updates so far.
-        log_ratio: of the batch, [B], without a gradient.
-    """
-    rate = config.learning_rate * min(1.0, (config.steps - step) / (DECAY * config.steps))
-    if config.ess_base:
-        weight = (log_ratio.double() - log_ratio.max()).exp()  # a constant factor does not change the share
-        ess = weight.sum() ** 2 / (len(weight) * (weight**2).sum())
-        rate *= (ess / config.ess_base).clamp(max=1.0).sqrt().item()
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 def report(config: TrainConfig, now: Training, batch: Batch, sums: Tensor) -> dict[str, Any]:
     """One line of metrics; no times in it, so that a resumed run writes the same bytes."""
     samples = batch.samples
@@ -313,7 +223,7 @@ def log_ratios(now: Training, samples: Samples) -> dict[str, np.ndarray]:
     """What `gipo inspect-weights` reads: one number a logged row, and the step they belong to."""
     rows = torch.arange(len(samples.reward), device=samples.device)
     chunks = rows.split(65536)
-    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in chunks])
+    log_ratio = torch.cat(each(lambda chunk: samples.log_ratio(now.policy, chunk), chunks))
     parts = {}
     if samples.behaviour_log_prob_parts is not None:
         found = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in chunks])

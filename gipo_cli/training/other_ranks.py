@@ -24,7 +24,6 @@ def give_a_share(config: TrainConfig, log: Trajectories, place: Path, device: to
         RankLost: another rank is gone. Where it was the first, which can no longer write what became of the run, the
             lowest of those that are left does.
     """
-    torch.set_num_threads(config.threads)
     objective, estimator = OBJECTIVES.load(config.objective), ADVANTAGES.load(config.advantage)
     try:
         with resumable(place):

@@ -15,7 +15,7 @@ from gipo_cli.training.warm_start import initial_policy, keep_behaviour
 
 # All that the start and the advantages are computed from, beside the log.
 DECIDES = (
-    "seed", "init", "threads", "held_out_fraction", "advantage", "advantage_settings", "discount", "critic_steps",
+    "seed", "init", "held_out_fraction", "advantage", "advantage_settings", "discount", "critic_steps",
     "improvement_kl", "hidden_sizes", "activation", "clone_steps",
 )  # fmt: skip
 DECIDES_A_CLONE = ("batch_size", "max_gradient_norm")  # of a log that does not carry its policy

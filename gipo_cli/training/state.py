@@ -56,8 +56,14 @@ def anchor_target(config: TrainConfig, start_kl: float) -> float:
 
 
 def adam(policy: Policy, config: TrainConfig) -> torch.optim.Optimizer:
-    """The policy's optimizer; fused is one pass over the parameters on CPU and GPU alike."""
-    return torch.optim.Adam(policy.parameters(), lr=config.learning_rate, fused=True)
+    """The policy's optimizer; fused is one pass over the parameters on CPU and GPU alike.
+
+    On a GPU its learning rate is a tensor there, and steps are counted there: an update can be recorded as a graph.
+    """
+    device = next(policy.parameters()).device
+    on_gpu = device.type == "cuda"
+    rate = torch.tensor(config.learning_rate, device=device) if on_gpu else config.learning_rate
+    return torch.optim.Adam(policy.parameters(), lr=rate, fused=True, capturable=on_gpu)
 
 
 def is_checkpoint(config: TrainConfig, step: int) -> bool:

@@ -73,27 +73,21 @@ def update_of(config: "TrainConfig", samples: "Samples", now: "Training") -> "Ca
     import torch
 
     from gipo_cli.registry import OBJECTIVES
-    from gipo_cli.training.distributed import ALONE
-    from gipo_cli.training.loop import TRAIN_ORDER, Batch, set_learning_rate
+    from gipo_cli.training.loop import TRAIN_ORDER
     from gipo_cli.training.order import ShuffledRows
+    from gipo_cli.training.pieces import sharing
+    from gipo_cli.training.update import Batch, update
 
     objective, settings = OBJECTIVES.load(config.objective), now.width.settings(config.settings)
     order = ShuffledRows(samples.training_rows(config.stale_rows), config.batch_size, config.seed, TRAIN_ORDER)
     sums = torch.zeros(2, device=samples.device)
 
-    def update(times: int) -> None:
-        for _ in range(times):
-            batch = Batch(objective, settings, now.advantage, samples, order.batch(now.step), ALONE)
-            loss, kl, log_ratio = batch.losses(now.policy)
-            found = ALONE.sum(torch.stack([loss, kl]))
-            now.anchor.steer(found[1])
-            set_learning_rate(now.optimizer, config, now.step, log_ratio.detach())
-            now.optimizer.zero_grad()
-            (loss + now.anchor.coefficient * kl).backward()
-            ALONE.sum_gradients([*now.policy.parameters()])
-            torch.nn.utils.clip_grad_norm_(now.policy.parameters(), config.max_gradient_norm)
-            now.optimizer.step()
-            now.step += 1
-            sums.add_(found)
+    def updates(times: int) -> None:
+        with sharing(0):
+            for _ in range(times):
+                sums.add_(
+                    update(config, now, Batch(objective, settings, now.advantage, samples, order.batch(now.step)))
+                )
+                now.step += 1
 
-    return update
+    return updates

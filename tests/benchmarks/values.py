@@ -12,6 +12,7 @@ from gipo_cli.advantages.regression import regress, rows_of
 from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.training.order import generator
+from gipo_cli.training.pieces import sharing
 from gipo_cli.training.samples import Samples, to_samples
 from tests.benchmarks import made_up
 from tests.benchmarks.comparison import Comparison, Subject, Timed
@@ -75,7 +76,8 @@ class Clock:
 def _path_consistency(samples: Samples) -> Callable[[int], Timed]:
     def work(updates: int) -> Timed:
         clock = Clock()
-        path_consistency.estimate(task(samples, updates, clock.phase))
+        with sharing(0):
+            path_consistency.estimate(task(samples, updates, clock.phase))
         return clock.timed
 
     return work

@@ -12,8 +12,8 @@ from gipo_cli.objectives.gipo import gipo
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.training.dimensions import by_dimension
-from gipo_cli.training.loop import Batch
 from gipo_cli.training.samples import to_samples
+from gipo_cli.training.update import Batch
 
 QUICK = ("--steps", "20", "--set", "critic_steps=20", "--set", "report_every=5", "--set", "certify=false", "--quiet")
 
@@ -52,7 +52,7 @@ def test_each_dimension_is_weighed_by_its_own_ratio(reacher_log):
     policy = Policy(PolicySpec("gaussian", 10, 2, (8,)))
     rows = torch.arange(100)
     advantage = torch.randn(len(samples.reward), generator=torch.Generator().manual_seed(0))
-    loss, kl, log_ratio = Batch(gipo, {"sigma": 0.7}, advantage, samples, rows).losses(policy)
+    loss, kl, log_ratio = Batch(gipo, {"sigma": 0.7}, advantage, samples, rows).losses(policy, rows)
     parts = samples.log_ratio_parts(policy, rows)
     by_hand = torch.stack([gipo(parts[:, d], advantage[:100], sigma=0.7) for d in (0, 1)]).mean()
     torch.testing.assert_close(loss, by_hand)
