@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gipo_cli.checkpoint_files import place_of, step_of
 from gipo_cli.config import TrainConfig
-from gipo_cli.diagnostics.inspection import Weights, statistics
+from gipo_cli.diagnostics.inspection import statistics
 from gipo_cli.diagnostics.moments import weight_moments
 from gipo_cli.objectives.effective_weight import mean_effective_weight
 from gipo_cli.policies.policy import Policy
@@ -69,9 +68,9 @@ def held_out_weights(
     if samples.behaviour_log_prob_parts is not None:
         parts = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in rows.split(65536)])
     weight = mean_effective_weight(objective, parts.double(), now.advantage[rows].double(), **settings)
-    columns = (log_ratio, now.advantage[rows], samples.episode[rows], samples.held_out[rows], weight)
-    x, advantage, episode, held_out, trust = (column.cpu().numpy() for column in columns)
-    found = statistics(Weights(x.astype(np.float64), advantage.astype(np.float64), episode, held_out, trust), None)
+    columns = (log_ratio.double(), now.advantage[rows].double(), weight)
+    x, advantage, trust = (column.cpu().numpy() for column in columns)
+    found = statistics(x, advantage, trust)
     second = weight_moments(2 * x)["mean"]
     return {
         "ess_fraction_trust_weighted": found["trust_weighted"]["ess_fraction"],
