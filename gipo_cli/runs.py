@@ -8,14 +8,15 @@ import zipfile
 from contextlib import suppress
 from glob import glob
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from gipo_cli import durable
 from gipo_cli.checkpoint_files import LATEST, checkpoints_in, remove_unfinished
 from gipo_cli.errors import GipoError, RunError, SettingError, brief
 from gipo_cli.locking import HeldError, hold, release
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CONFIG, RECORD, METRICS, LOG_RATIOS, LOCK = "config.toml", "run.json", "metrics.jsonl", "log_ratios.npz", "run.lock"
 EVALUATION, OFFLINE = "evaluation.json", "offline.json"
@@ -216,8 +217,10 @@ class RunDirectory:
         """Whether config.toml is there."""
         return (self.path / CONFIG).exists()
 
-    def write_log_ratios(self, **arrays: np.ndarray) -> None:
+    def write_log_ratios(self, **arrays: "np.ndarray") -> None:
         """Write log_ratios.npz; the same arrays give the same bytes, so no clock time goes into the archive."""
+        import numpy as np
+
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, array in arrays.items():

@@ -33,6 +33,12 @@ def gipo(capsys):
     return run
 
 
+@pytest.fixture(autouse=True)
+def checks_at_work(monkeypatch):
+    """Checks of a log look at it, whatever an earlier test left in the cache."""
+    monkeypatch.setattr("gipo_cli.data.cache.cached_document", lambda kind, key, make, is_one: make())
+
+
 @pytest.fixture(scope="session")
 def cartpole_policy(tmp_path_factory):
     """A categorical policy for CartPole that leans the right way, noisily: about 95 steps an episode."""

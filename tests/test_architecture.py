@@ -14,6 +14,7 @@ FORBIDDEN = {"click", "pickle"}
 TORCH_LOADS = ("policies/stable_baselines3.py",)
 HEAVY = (
     "torch",
+    "numpy",
     "minari",
     "h5py",
     "gymnasium",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.slices import ROWS
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 from gipo_cli.training.samples import Samples
 
@@ -244,4 +245,4 @@ def _probabilities(policy: Behaviour, samples: Samples) -> Tensor:
 def _inputs(policy: Behaviour, samples: Samples) -> list[tuple[Tensor, ...]]:
     """What the policy is asked with, in chunks that fit: observations, and the version where it wants to know."""
     columns = [samples.observation] + ([samples.version] if isinstance(policy, VersionedPolicy) else [])
-    return list(zip(*(column.split(65536) for column in columns), strict=True))
+    return list(zip(*(column.split(ROWS) for column in columns), strict=True))

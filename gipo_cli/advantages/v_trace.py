@@ -1,9 +1,12 @@
 """Values and advantages of the policy in training, from the log of another."""
 
+from functools import partial
+
 import torch
 
 from gipo_cli.advantages import Estimate, Task, traces
 from gipo_cli.advantages.from_value import from_value
+from gipo_cli.policies.slices import sliced
 from gipo_cli.settings import Fraction, Positive
 
 
@@ -48,7 +51,7 @@ def estimate(
     if task.policy is not None:
         rows = torch.arange(len(task.samples.reward), device=task.samples.device)
         with torch.no_grad():
-            log_ratio = torch.cat([task.samples.log_ratio(task.policy, chunk) for chunk in rows.split(65536)])
+            log_ratio = sliced(partial(task.samples.log_ratio, task.policy), rows)
 
     def v_trace(now: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return traces.v_trace(

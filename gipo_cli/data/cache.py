@@ -1,10 +1,13 @@
 """Where gipo keeps what it can make again: recorded logs, fetched files, and columns too large for memory."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from gipo_cli.errors import DataError
 # A column beyond this share of the machine's memory is kept on the disk and mapped. A log has about four large ones.
 SHARE_OF_MEMORY = 8
 SPARE_DISK = 2**28  # bytes left free
+LARGEST_DOCUMENT = 2**20  # bytes; what is longer is none of ours
 
 
 def cache_root() -> Path:
@@ -92,20 +96,59 @@ def cached_array(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndar
 
     A cache that cannot be written or holds a damaged file costs time, nothing else.
     """
-    place = cache_root() / kind / (hashlib.sha256(key.encode()).hexdigest()[:24] + ".npy")
+    place = _place(kind, key, ".npy")
     try:
         return np.load(place, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         made = make()
+    _keep(place, lambda file: np.save(file, made, allow_pickle=False))
+    return made
+
+
+def cached_document(kind: str, key: str, make: Callable[[], Any], is_one: Callable[[Any], bool]) -> Any:
+    """A small JSON document that takes long to make, in the same way.
+
+    Args:
+        kind: the directory in the cache.
+        key: all that decides what it says.
+        make: it anew; plain values, infinity among them.
+        is_one: whether what was found may be used: its checksum finds damage, and not what somebody else put there.
+    """
+    place = _place(kind, key, ".json")
+    found = _document(place)
+    if found is not None and is_one(found):
+        return found
+    made = make()
+    text = json.dumps(made).encode()
+    _keep(place, lambda file: file.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text))
+    return made
+
+
+def _document(place: Path) -> Any:
+    """What a file of `cached_document` holds; none where there is none, or it is damaged."""
+    try:
+        with place.open("rb") as file:
+            checksum, _, text = file.read(LARGEST_DOCUMENT).partition(b"\n")
+        return json.loads(text) if hashlib.sha256(text).hexdigest().encode() == checksum else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _place(kind: str, key: str, suffix: str) -> Path:
+    return cache_root() / kind / (hashlib.sha256(key.encode()).hexdigest()[:24] + suffix)
+
+
+def _keep(place: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file of the cache whole or not at all; that it cannot be written is nobody's trouble."""
     aside = place.with_name(f".{place.name}.tmp-{os.getpid()}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
-            np.save(file, made, allow_pickle=False)
+            write(file)
         os.replace(aside, place)
     except OSError:
-        aside.unlink(missing_ok=True)
-    return made
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _file_name(name: str) -> str:

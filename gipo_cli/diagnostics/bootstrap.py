@@ -1,6 +1,7 @@
 """Lower bounds by resampling whole episodes, because the steps of one episode are not independent."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,5 +31,11 @@ def lower_bound(
     episodes = len(sums)
     if episodes < FEWEST_EPISODES:
         return None
+    return float(np.quantile(statistic(_drawn(episodes) @ sums.astype(np.float64)), 1 - level))
+
+
+@lru_cache(maxsize=1)
+def _drawn(episodes: int) -> NDArray[np.uint16]:
+    """How often each episode is in each resample, [RESAMPLES, E]: the same at every report of a training."""
     drawn = np.random.default_rng(0).multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES)
-    return float(np.quantile(statistic(drawn @ sums.astype(np.float64)), 1 - level))
+    return drawn.astype(np.uint16)

@@ -33,7 +33,5 @@ def by_dimension(parts: NDArray[np.floating]) -> list[Dimension]:
     """
     if parts.size == 0:
         raise ValueError("there are no samples")
-    return [
-        Dimension(d, ess_fraction(x), float(-x.mean()), float(x.std()))
-        for d, x in enumerate(parts.T.astype(np.float64))
-    ]
+    columns = (np.ascontiguousarray(column, np.float64) for column in parts.T)
+    return [Dimension(d, ess_fraction(x), float(-x.mean()), float(x.std())) for d, x in enumerate(columns)]

@@ -49,7 +49,10 @@ def by_episode(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) ->
         ValueError: there is no sample.
     """
     starts, lengths = starts_and_lengths(episode)
-    log_sum = np.logaddexp.reduceat(log_ratio.astype(np.float64), starts)
+    # Each episode's largest ratio is taken out, so that none of its ratios overflows.
+    largest = np.maximum.reduceat(log_ratio, starts)
+    ratio = np.exp(np.subtract(log_ratio, np.repeat(largest, lengths), dtype=np.float64))
+    log_sum = np.log(np.add.reduceat(ratio, starts)) + largest
     share = np.exp(log_sum - np.logaddexp.reduce(log_sum))
     kl = -np.add.reduceat(log_ratio, starts, dtype=np.float64) / lengths
     heaviest = [

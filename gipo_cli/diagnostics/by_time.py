@@ -41,11 +41,15 @@ def by_time(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) -> li
     # How many steps lie before each place; a place is not cut in two.
     before = np.concatenate([[0], np.cumsum(np.bincount(at))])
     edges = np.unique(np.searchsorted(before, np.linspace(0, log_ratio.size, PARTS + 1)))
-    return [_stretch(log_ratio, at, int(first), int(end) - 1) for first, end in pairwise(edges)]
+    part = np.repeat(np.arange(edges.size - 1, dtype=np.int8), np.diff(edges))[at]
+    return [
+        _stretch(np.compress(part == number, log_ratio), int(first), int(end) - 1)
+        for number, (first, end) in enumerate(pairwise(edges))
+    ]
 
 
-def _stretch(log_ratio: NDArray[np.floating], at: NDArray[np.integer], first: int, last: int) -> Stretch:
-    x = log_ratio[(at >= first) & (at <= last)].astype(np.float64)
+def _stretch(log_ratio: NDArray[np.floating], first: int, last: int) -> Stretch:
+    x = log_ratio.astype(np.float64, copy=False)
     with np.errstate(over="ignore"):
         mean = float(np.exp(x).mean())
     return Stretch(first, last, x.size, ess_fraction(x), float(-x.mean()), mean if np.isfinite(mean) else None)

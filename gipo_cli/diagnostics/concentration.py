@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.episodes import numbered
+
 LARGEST_ADVANTAGE = 5.0  # standard deviations; what lies beyond is cut, or nothing would bound the advantage
 
 
@@ -55,7 +57,8 @@ def surrogate_bounds(
         raise ValueError("there are no samples")
     if weight.max() > largest_weight * (1 + 1e-6):
         raise ValueError(f"a weight is {weight.max()}, above the largest, {largest_weight}")
-    _, index, steps = np.unique(episode, return_inverse=True, return_counts=True)
+    index = numbered(episode)
+    steps = np.bincount(index)
     value = weight * np.clip(advantage, -LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
     of_episode = np.bincount(index, value.astype(np.float64)) / steps
     episodes, width, missed = len(steps), 2 * largest_weight * LARGEST_ADVANTAGE, 1 - level

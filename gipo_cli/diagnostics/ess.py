@@ -29,7 +29,7 @@ def ess(log_weight: NDArray[np.floating]) -> float:
     largest = float(log_weight.max())
     if largest == -np.inf:
         raise ValueError("every weight is 0")
-    weight = np.exp(log_weight.astype(np.float64) - largest)
+    weight = np.exp(np.subtract(log_weight, largest, dtype=np.float64))
     # Rounding may leave equal weights a hair above N.
     return float(np.clip(weight.sum() ** 2 / np.square(weight).sum(), 1, weight.size))
 

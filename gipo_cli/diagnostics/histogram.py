@@ -20,8 +20,8 @@ def shared_edges(columns: Sequence[NDArray[np.floating]], bins: int, tail: float
     Returns:
         Edges, rising, [bins + 1].
     """
-    low = min(float(np.quantile(column, tail, method="lower")) for column in columns)
-    high = max(float(np.quantile(column, 1 - tail, method="higher")) for column in columns)
+    ends = [_inner_ends(column, tail) for column in columns]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
     # Constant columns, or ones that differ by rounding alone, get a bin's width around them.
     if high - low < 1e-6 * max(1.0, abs(low), abs(high)):
         margin = 0.5 * max(1.0, 1e-3 * abs(low))
@@ -29,6 +29,20 @@ def shared_edges(columns: Sequence[NDArray[np.floating]], bins: int, tail: float
     return np.linspace(low, high, bins + 1)
 
 
+def _inner_ends(column: NDArray[np.floating], tail: float) -> tuple[float, float]:
+    """The values with a share `tail` of the column, rounded down, below the one and above the other."""
+    beyond = int(tail * (column.size - 1))
+    places = (beyond, column.size - 1 - beyond)
+    low, high = np.partition(column, places)[[*places]]
+    return float(low), float(high)
+
+
 def counts(column: NDArray[np.floating], edges: NDArray[np.floating]) -> NDArray[np.int64]:
-    """How many values fall between each two edges, [bins]; the end bins take what lies beyond, so the sum is N."""
-    return np.histogram(np.clip(column, edges[0], edges[-1]), edges)[0].astype(np.int64)
+    """How many values fall into each bin, [bins]; the end bins take what lies beyond, so the sum is N.
+
+    Args:
+        column: [N].
+        edges: of equal bins, as `shared_edges` gives them: a value's bin is then computed and not searched for.
+    """
+    low, high = edges[0], edges[-1]
+    return np.histogram(np.clip(column, low, high), edges.size - 1, (low, high))[0].astype(np.int64)

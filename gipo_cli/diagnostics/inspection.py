@@ -54,8 +54,9 @@ class Weights:
 
     def at(self, rows: Rows) -> "Weights":
         """The same columns at some of the rows."""
-        columns: dict[str, Any] = {name: column[rows] for name, column in vars(self).items() if column is not None}
-        return replace(self, **columns)
+        columns = {name: column for name, column in vars(self).items() if column is not None}
+        # np.compress is about six times as fast as column[rows].
+        return replace(self, **{name: np.compress(rows, column, axis=0) for name, column in columns.items()})
 
     @property
     def raw(self) -> NDArray[np.float64]:
@@ -84,11 +85,11 @@ def inspect(
     """
     versions = _versions(everyone)
     horizon = degeneracy(weights.log_ratio, weights.episode)
-    surrogate = _surrogate(weights, bound)
-    part = _judged_part(weights)
+    part, split = _judged_part(weights)
+    surrogate = _surrogate(part, bound)
     curve = _known(sigma_curve, part.log_ratio, part.advantage, part.episode)
     episodes = by_episode(weights.log_ratio, weights.episode)
-    found = [*findings(*_judged(weights)), *episodes_finding(episodes), horizon_finding(horizon)]
+    found = [*findings(split, _judged(part)), *episodes_finding(episodes), horizon_finding(horizon)]
     found += bounds_finding(surrogate)
     found += [
         *sigma_finding(curve),
@@ -97,7 +98,7 @@ def inspect(
     ]
     return {
         "log_probs": log_probs,
-        "splits": {name: statistics(weights.at(rows), bound) for name, rows in split_rows(weights).items()},
+        "splits": _splits(weights, bound),
         "horizon": asdict(horizon),
         "by_time": [asdict(stretch) for stretch in by_time(weights.log_ratio, weights.episode)],
         "by_episode": asdict(episodes),
@@ -121,38 +122,54 @@ def _versions(everyone: Weights | None) -> dict[str, Any] | None:
     return {"old": old, "versions": [asdict(each) for each in found]}
 
 
-def split_rows(weights: Weights) -> dict[str, Rows]:
-    """Which rows each split has; an advantage of exactly 0 is in neither of the last two."""
-    return {
-        "all": np.ones(weights.log_ratio.size, bool),
+def _splits(weights: Weights, bound: float | None) -> dict[str, Any]:
+    """The statistics of all rows and of parts of them; an advantage of exactly 0 is in neither of the last two."""
+    columns = (weights.log_ratio, weights.advantage, weights.trust_weighted)
+    parts = {
         "held_in": ~weights.held_out,
         "held_out": weights.held_out,
         "positive_advantage": weights.advantage > 0,
         "negative_advantage": weights.advantage < 0,
     }
+    found = {"all": statistics(*columns, bound=bound)}
+    for name, rows in parts.items():
+        found[name] = statistics(*(np.compress(rows, column) for column in columns), bound=bound)
+    return found
 
 
-def statistics(weights: Weights, bound: float | None) -> dict[str, Any]:
-    """Every number of one split; None where a number cannot be known, so all of them where the split is empty."""
-    x, trust = weights.log_ratio, _log(weights.trust_weighted)
+def statistics(
+    log_ratio: NDArray[np.float64],
+    advantage: NDArray[np.float64],
+    trust_weighted: NDArray[np.float64],
+    bound: float | None = None,
+) -> dict[str, Any]:
+    """Every number of one split; None where a number cannot be known, so all of them where the split is empty.
+
+    Args:
+        log_ratio: in nats, [N].
+        advantage: any unit, [N].
+        trust_weighted: the effective weight, [N].
+        bound: the largest weight that the objective can give; None where there is none, or nobody asks.
+    """
+    x, levels = log_ratio, _known(quantiles, log_ratio)
     return {
         "transitions": x.size,
         "raw": {
             **_weight_figures(x),
             "pareto_k": _known(pareto_k, x),
-            "quantiles": _known(weight_quantiles, x) or dict.fromkeys(QUANTILES),
+            "quantiles": weight_quantiles(levels) if levels else dict.fromkeys(QUANTILES),
         },
-        "trust_weighted": {**_weight_figures(trust), "bound": bound},
+        "trust_weighted": {**_weight_figures(_log(trust_weighted)), "bound": bound},
         "kl": {"k1": _known(kl_k1, x), "k3": _known(kl_k3, x)},
         "log_ratio": {
             "mean": float(x.mean()) if x.size else None,
             "std": float(x.std()) if x.size else None,
             "second_moment": _known(second_moment, x),
-            "quantiles": _known(quantiles, x) or dict.fromkeys(QUANTILES),
+            "quantiles": levels or dict.fromkeys(QUANTILES),
         },
-        "ppo_dead_fraction": _known(ppo_dead_fraction, x, weights.advantage),
+        "ppo_dead_fraction": _known(ppo_dead_fraction, x, advantage),
         "outside_clip_fraction": _known(outside_clip_fraction, x),
-        "suppressed_fraction": _known(suppressed_fraction, weights.trust_weighted),
+        "suppressed_fraction": _known(suppressed_fraction, trust_weighted),
     }
 
 
@@ -162,13 +179,18 @@ def _weight_figures(log_weight: NDArray[np.float64]) -> dict[str, float | None]:
     return {**moments, "ess": effective, "ess_fraction": None if effective is None else effective / log_weight.size}
 
 
-def _judged(weights: Weights) -> tuple[str, dict[str, Any]]:
-    """The split that the findings speak of, in words, and its figures."""
-    held_out = bool(weights.held_out.any())
-    part = _judged_part(weights)
+def _judged_part(weights: Weights) -> tuple[Weights, str]:
+    """The steps that the findings speak of, and in words which they are: held out, or all where none are."""
+    if weights.held_out.any():
+        return weights.at(weights.held_out), "held-out transitions"
+    return weights, "transitions (none was held out)"
+
+
+def _judged(part: Weights) -> dict[str, Any]:
+    """The figures that the findings are made of."""
     x = part.log_ratio
     mean_square = weight_moments(2 * x)["mean"]
-    figures = {
+    return {
         "ess_raw": _weight_figures(x)["ess_fraction"],
         "pareto_k": (_known(pareto_k, x), x.size),
         "ess_trust": _weight_figures(_log(part.trust_weighted))["ess_fraction"],
@@ -179,17 +201,10 @@ def _judged(weights: Weights) -> tuple[str, dict[str, Any]]:
         "ppo_dead_fraction": ppo_dead_fraction(x, part.advantage),
         "suppressed_fraction": suppressed_fraction(part.trust_weighted),
     }
-    return "held-out transitions" if held_out else "transitions (none was held out)", figures
 
 
-def _judged_part(weights: Weights) -> Weights:
-    """The held-out steps, or all where none are."""
-    return weights.at(weights.held_out) if weights.held_out.any() else weights
-
-
-def _surrogate(weights: Weights, bound: float | None) -> Bounds | None:
-    """Of the held-out steps; None where the objective's weights have no bound."""
-    part = _judged_part(weights)
+def _surrogate(part: Weights, bound: float | None) -> Bounds | None:
+    """None where the objective's weights have no bound."""
     if bound is None:
         return None
     return surrogate_bounds(part.trust_weighted, part.advantage, part.episode, bound)

@@ -37,7 +37,7 @@ def kl_k3(log_ratio: NDArray[np.floating]) -> float | None:
     """
     if log_ratio.size == 0:
         raise ValueError("there are no samples")
-    x = log_ratio.astype(np.float64)
+    x = log_ratio.astype(np.float64, copy=False)
     # The N of the sum must fit below the edge as well.
     if x.max() + np.log(x.size) > np.log(np.finfo(np.float64).max):
         return None

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.episodes import numbered
+
 
 def mean_with_error(value: NDArray[np.floating], episode: NDArray[np.integer]) -> tuple[float, float | None]:
     """Mean over all steps, and its standard error with the episode as the unit.
@@ -28,7 +30,7 @@ def mean_with_error(value: NDArray[np.floating], episode: NDArray[np.integer]) -
         mean = float(np.mean(value, dtype=np.float64))
     if not np.isfinite(mean):
         raise ValueError("the mean is beyond float64")
-    _, index = np.unique(episode, return_inverse=True)
+    index = numbered(episode)
     episodes = int(index.max()) + 1
     if episodes < 2:
         return mean, None
@@ -57,5 +59,5 @@ def mean_ratio(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) ->
         ValueError: there is no sample, or some ratio is beyond float64.
     """
     with np.errstate(over="ignore"):
-        ratio = np.exp(log_ratio.astype(np.float64))
+        ratio = np.exp(log_ratio.astype(np.float64, copy=False))
     return mean_with_error(ratio, episode)

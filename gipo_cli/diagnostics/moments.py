@@ -1,5 +1,7 @@
 """Mean, spread, extremes and quantiles of weights and of log ratios."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,20 +25,12 @@ def weight_moments(log_weight: NDArray[np.floating]) -> dict[str, float | None]:
     largest = float(log_weight.max())
     if largest == -np.inf:
         return {"mean": 0.0, "std": 0.0, "max": 0.0}
-    scaled = np.exp(log_weight.astype(np.float64) - largest)
+    scaled = np.exp(np.subtract(log_weight, largest, dtype=np.float64))
     return {
         "mean": _times_exp(float(scaled.mean()), largest),
         "std": _times_exp(float(scaled.std()), largest),
         "max": _times_exp(1.0, largest),
     }
-
-
-def weight_quantiles(log_weight: NDArray[np.floating]) -> dict[str, float | None]:
-    """Quantiles of w = exp(log_weight), keyed by the level as text.
-
-    The nearest sample at or below is taken: one that is there, so that it never mixes a weight of 0 with another.
-    """
-    return {key: _times_exp(1.0, value) for key, value in quantiles(log_weight).items()}
 
 
 def quantiles(value: NDArray[np.floating]) -> dict[str, float]:
@@ -45,6 +39,14 @@ def quantiles(value: NDArray[np.floating]) -> dict[str, float]:
         raise ValueError("there are no samples")
     found = np.quantile(value, [float(key) for key in QUANTILES], method="lower")
     return {key: float(number) for key, number in zip(QUANTILES, found, strict=True)}
+
+
+def weight_quantiles(log_weight: Mapping[str, float]) -> dict[str, float | None]:
+    """Quantiles of w = exp(log_weight) from those of the log weights, which have the same order.
+
+    They are values that are there, so none of them mixes a weight of 0 with another.
+    """
+    return {key: _times_exp(1.0, value) for key, value in log_weight.items()}
 
 
 def _times_exp(factor: float, exponent: float) -> float | None:

@@ -2,12 +2,15 @@
 
 import math
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 25  # samples: with fewer, the tail that is fitted has fewer than five
 WORST_GOOD = 0.7  # Vehtari et al., section 3.2.4
+SHOWN = 5  # tails: fewer, and PSIS would take them for a small sample, of which it fits a fifth
 WIDEST_TAIL = 500.0  # nats between the tail's ends; beyond, weights divided by the largest underflow
 
 
@@ -32,20 +35,32 @@ def pareto_k(log_weight: NDArray[np.floating]) -> float:
     """
     if log_weight.size < FEWEST:
         raise ValueError(f"there are fewer than {FEWEST} samples")
-    tail = np.sort(log_weight.astype(np.float64))[-_tail_size(log_weight.size) - 1 :]
+    size = _tail_size(log_weight.size)
+    largest = _largest(log_weight, SHOWN * (size + 1))
+    tail = largest[-size - 1 :]
     tail = tail[tail > -np.inf]
     if tail.size < 2:
         raise ValueError("fewer than two weights are above 0")
     if tail.size > 2 and tail[1] == tail[-1]:
         raise ValueError("the largest weights are all alike")
-    if tail.size <= _tail_size(log_weight.size) or tail[-1] - tail[0] > WIDEST_TAIL:
+    if tail.size <= size or tail[-1] - tail[0] > WIDEST_TAIL:
         return float(np.mean(tail[1:] - tail[0]))
     from arviz_stats.base.array import array_stats
 
+    smooth: Callable[..., Any] = array_stats.psislw
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # It takes the log-likelihood that was left out, which is the log weight with its sign turned.
-        return float(array_stats.psislw(-log_weight.astype(np.float64))[1])
+        # It takes the log-likelihood that was left out, which is the log weight with its sign turned, and fits the
+        # largest 3 sqrt(n / r_eff) of the n that it is shown.
+        r_eff = largest.size / ((size + 0.5) / 3) ** 2 if largest.size < log_weight.size else 1.0
+        return float(smooth(-largest, r_eff=r_eff)[1])
+
+
+def _largest(column: NDArray[np.floating], count: int) -> NDArray[np.float64]:
+    """The largest values of a column, rising, so many of them or all; without sorting what is below them."""
+    if count < column.size:
+        column = np.partition(column, -count)[-count:]
+    return np.sort(column.astype(np.float64))
 
 
 def good_below(samples: int) -> float:

@@ -42,14 +42,14 @@ def sigma_curve(
     Raises:
         ValueError: there is no sample, one episode alone, or a ratio beyond float64.
     """
-    x = log_ratio.astype(np.float64)
+    x, advantage = (column.astype(np.float64, copy=False) for column in (log_ratio, advantage))
     with np.errstate(over="ignore"):
-        raw = np.exp(x) * advantage.astype(np.float64)
+        raw = np.exp(x) * advantage
     if not np.isfinite(raw).all():
         raise ValueError("some ratio is beyond float64")
     found = [_error(None, raw, raw, episode)]
     for sigma in SIGMAS:
-        found.append(_error(sigma, np.exp(x - (x / sigma) ** 2 / 2) * advantage.astype(np.float64), raw, episode))
+        found.append(_error(sigma, np.exp(x - (x / sigma) ** 2 / 2) * advantage, raw, episode))
     return [*found[1:], found[0]]
 
 

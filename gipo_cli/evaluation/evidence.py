@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from gipo_cli.evaluation.estimators import Evidence
 from gipo_cli.evaluation.fitted import SLICE, Fitted, Problem, fit, of_behaviour, traced
 from gipo_cli.evaluation.inputs import of_actions, of_states
 from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.slices import sliced
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -61,9 +63,9 @@ def gather(
         updates: of each kind of network.
         seed: of the networks, their batches and the policy's draws.
     """
-    chunks = torch.arange(len(samples.reward), device=samples.device).split(65536)
+    every_row = torch.arange(len(samples.reward), device=samples.device)
     with torch.no_grad():
-        log_ratio = torch.cat([samples.log_ratio(policy, chunk) for chunk in chunks])
+        log_ratio = sliced(partial(samples.log_ratio, policy), every_row)
     ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO).exp()  # beyond, no estimate is left to be spoiled
     fading, capped = discount * TRACE * _inside(samples), ratio.clamp(max=1.0)
     along, before = fading * capped, fading * torch.cat([capped[:1], capped[:-1]])

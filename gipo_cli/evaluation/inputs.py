@@ -9,6 +9,7 @@ from torch import Tensor
 from gipo_cli.advantages.networks import Features
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.slices import sliced
 from gipo_cli.training.samples import Samples
 
 WIDEST = 6.0  # noise is cut here: an action that the policy would hardly take
@@ -113,8 +114,9 @@ def _logged(samples: Samples, policy: Policy) -> Tensor:
     """The log's actions as the encoder reads them."""
     if policy.is_discrete:
         return samples.action
-    chunks = torch.arange(len(samples.reward), device=samples.device).split(65536)
-    return torch.cat([_with_noise(policy, samples.observation[rows], samples.gaussian_action[rows]) for rows in chunks])
+    every_row = torch.arange(len(samples.reward), device=samples.device)
+    drawn = samples.gaussian_action
+    return sliced(lambda rows: _with_noise(policy, samples.observation[rows], drawn[rows]), every_row)
 
 
 def _with_noise(policy: Policy, observation: Tensor, drawn: Tensor) -> Tensor:

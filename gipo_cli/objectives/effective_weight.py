@@ -7,6 +7,8 @@ from torch import Tensor
 
 from gipo_cli.objectives.traits import has_trait
 
+PIECE = 2**16  # ratios of which autograd's dozen of intermediate columns stay in the cache
+
 
 def effective_weight(
     objective: Callable[..., Tensor], log_ratio: Tensor, advantage: Tensor, **settings: float
@@ -48,8 +50,15 @@ def mean_effective_weight(
         advantage: any unit, [N].
         **settings: the objective's settings.
     """
-    repeated = advantage.repeat_interleave(parts.shape[-1])
-    return effective_weight(objective, parts.flatten(), repeated, **settings).reshape(parts.shape).mean(-1)
+
+    def of(parts: Tensor, advantage: Tensor) -> Tensor:
+        repeated = advantage.repeat_interleave(parts.shape[-1])
+        return effective_weight(objective, parts.flatten(), repeated, **settings).reshape(parts.shape).mean(-1)
+
+    if has_trait(objective, "of_batch"):
+        return of(parts, advantage)
+    rows = max(1, PIECE // parts.shape[-1])
+    return torch.cat([of(*piece) for piece in zip(parts.split(rows), advantage.split(rows), strict=True)])
 
 
 def _slope(

@@ -56,8 +56,9 @@ def print_inspection(weights: Any, document: dict[str, Any], objective: str, set
     bound = document["splits"]["all"]["trust_weighted"]["bound"]
     low, high = np.quantile(weights.log_ratio, [0.005, 0.995])
     _histogram("log ratio, nats", weights.log_ratio, weights.held_out, (float(low), float(high)))
-    top = weight_axis(weights.raw, bound)
-    _histogram("raw weights", weights.raw, weights.held_out, (0.0, top))
+    raw = weights.raw
+    top = weight_axis(raw, bound)
+    _histogram("raw weights", raw, weights.held_out, (0.0, top))
     own = 1.02 * bound if bound is not None and bound < top else top
     bounded = "" if bound is None else f", at most {bound:.3g}"
     _histogram(f"trust-weighted weights{bounded}", weights.trust_weighted, weights.held_out, (0.0, own))
@@ -86,7 +87,7 @@ def _histogram(
     for label, rows, style in (("held in", ~held_out, "blue"), ("held out", held_out, "dark_orange")):
         if not rows.any():
             continue
-        inside = np.clip(column[rows], low, high)
+        inside = np.clip(np.compress(rows, column), low, high)
         bars = blocks(np.histogram(inside, bins, (low, high))[0])
         for i, bar in enumerate(bars):
             name = label if i == HEIGHT - 1 else ""

@@ -1,12 +1,11 @@
 """The commands that list what a registry holds: each thing's formula, settings and source, from its own docstring."""
 
-import inspect
 from textwrap import wrap
 from typing import Any
 
+from gipo_cli.declarations import Declaration, declaration
 from gipo_cli.registry import Registry
 from gipo_cli.rendering.terminal import json_document, line
-from gipo_cli.settings import settings_of
 
 
 def entries(registry: Registry) -> list[dict[str, Any]]:
@@ -14,14 +13,14 @@ def entries(registry: Registry) -> list[dict[str, Any]]:
 
     The formula is the first indented line of the docstring; the source is the paragraph that begins with `Source: `.
     """
-    return [{"name": name, **_described(registry.load(name))} for name in registry.places]
+    return [{"name": name, **_described(declaration(registry, name))} for name in registry.places]
 
 
-def _described(function: Any) -> dict[str, Any]:
-    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+def _described(declared: Declaration) -> dict[str, Any]:
+    paragraphs = declared.docstring.split("\n\n")
     formula = next((text.splitlines()[0].strip() for text in paragraphs if text.startswith("    ")), "")
     source = next((text.removeprefix("Source: ") for text in paragraphs if text.startswith("Source: ")), "")
-    return {"formula": formula, "settings": settings_of(function), "source": " ".join(source.split())}
+    return {"formula": formula, "settings": declared.settings, "source": " ".join(source.split())}
 
 
 def show(title: str, registry: Registry, *, as_json: bool) -> None:

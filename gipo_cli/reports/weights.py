@@ -146,7 +146,7 @@ def _weigh(columns: dict[str, np.ndarray], name: str, settings: dict[str, float]
     torch.set_num_threads(1)
     log_ratio, advantage = (columns[key].astype(np.float64) for key in ("log_ratio", "advantage"))
     # With a ratio for each dimension a sample has that many weights; what it teaches is their mean.
-    ratios = columns.get(PARTS, log_ratio[:, None]).astype(np.float64)
+    ratios = columns.get(PARTS, log_ratio[:, None]).astype(np.float64, copy=False)
     weight = mean_effective_weight(
         OBJECTIVES.load(name), torch.from_numpy(ratios), torch.from_numpy(advantage), **settings
     )
@@ -154,8 +154,8 @@ def _weigh(columns: dict[str, np.ndarray], name: str, settings: dict[str, float]
         raise RunError(f"the objective '{name}' gives some samples of the run a weight beyond float64.")
     version = columns.get(VERSION)
     weights = Weights(
-        log_ratio, advantage, columns["episode"].astype(np.int64), columns["held_out"], weight.numpy(),
-        ratios if PARTS in columns else None, None if version is None else version.astype(np.int64),
+        log_ratio, advantage, columns["episode"].astype(np.int64, copy=False), columns["held_out"], weight.numpy(),
+        ratios if PARTS in columns else None, None if version is None else version.astype(np.int64, copy=False),
     )  # fmt: skip
     return weights, columns.get(HOME)
 

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES, lower_bound
+from gipo_cli.diagnostics.episodes import numbered
 from gipo_cli.diagnostics.ess import ess_fraction
 
 LEVEL = 0.95
@@ -75,7 +76,7 @@ def surrogate_lower_bound(
 ) -> float | None:
     """Lower bound of sum w A / sum w - mean A over resampled episodes, w the importance ratio."""
     weight = np.exp(log_ratio - log_ratio.max())
-    _, index = np.unique(episode, return_inverse=True)
+    index = numbered(episode)
     columns = (weight * advantage, weight, advantage, np.ones_like(advantage))
     sums = np.stack([np.bincount(index, column) for column in columns], -1).astype(np.float64)
     return lower_bound(sums, lambda total: total[:, 0] / total[:, 1] - total[:, 2] / total[:, 3], level)

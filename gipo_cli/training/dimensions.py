@@ -1,11 +1,13 @@
 """Importance ratios per dimension of the action, as GIPO's authors take them, in place of the joint one."""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
 from gipo_cli.errors import SettingError
+from gipo_cli.policies.slices import sliced
 from gipo_cli.policies.weights import policy_from_weights
 from gipo_cli.training.samples import Samples
 
@@ -39,5 +41,5 @@ def by_dimension(samples: Samples, log: Trajectories) -> Samples:
     """
     beta = policy_from_weights(require_dimensions(log), f"the behaviour policy in {log.name}").to(samples.device)
     rows = torch.arange(len(samples.reward), device=samples.device)
-    parts = torch.cat([samples.log_prob_parts(beta, chunk) for chunk in rows.split(65536)])
+    parts = sliced(partial(samples.log_prob_parts, beta), rows)
     return replace(samples, behaviour_log_prob_parts=parts)

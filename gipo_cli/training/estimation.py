@@ -7,6 +7,7 @@ the actions it was fitted to, and every ratio too low. What comes of it is a gue
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from gipo_cli.config import TrainConfig
 from gipo_cli.data.cache import cached_array
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError
+from gipo_cli.policies.slices import sliced
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.warm_start import clone
 
@@ -85,7 +87,7 @@ def _cross_fit(log: Trajectories, fold: np.ndarray, seed: int, progress: Progres
             for row, which in ((0, fold_of_row == k), (1, fold_of_row == (k + 1) % FOLDS)):
                 rows = torch.nonzero(which)[:, 0]
                 with torch.no_grad():
-                    found[row, rows] = torch.cat([samples.log_prob(policy, c) for c in rows.split(65536)]).numpy()
+                    found[row, rows] = sliced(partial(samples.log_prob, policy), rows).numpy()
     finally:
         torch.set_num_threads(threads)
     return found

@@ -1,17 +1,18 @@
 """What the held-out episodes say of the policy: figures at each report, and at the end which policy is kept."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gipo_cli.checkpoint_files import place_of, step_of
 from gipo_cli.config import TrainConfig
-from gipo_cli.diagnostics.inspection import Weights, statistics
+from gipo_cli.diagnostics.inspection import statistics
 from gipo_cli.diagnostics.moments import weight_moments
 from gipo_cli.objectives.effective_weight import mean_effective_weight
 from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.slices import sliced
 from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
@@ -23,7 +24,7 @@ from gipo_cli.training.state import Training, older_checkpoints
 @torch.no_grad()
 def judged_log_ratio(policy: Policy, samples: Samples) -> Tensor:
     """Log ratio of a policy on the held-out rows that judge it, [H]."""
-    return torch.cat([samples.log_ratio(policy, chunk) for chunk in samples.judged_rows.split(65536)])
+    return sliced(partial(samples.log_ratio, policy), samples.judged_rows)
 
 
 @torch.no_grad()
@@ -67,11 +68,11 @@ def held_out_weights(
     """
     rows, parts = samples.judged_rows, log_ratio[:, None]
     if samples.behaviour_log_prob_parts is not None:
-        parts = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in rows.split(65536)])
+        parts = sliced(partial(samples.log_ratio_parts, now.policy), rows)
     weight = mean_effective_weight(objective, parts.double(), now.advantage[rows].double(), **settings)
-    columns = (log_ratio, now.advantage[rows], samples.episode[rows], samples.held_out[rows], weight)
-    x, advantage, episode, held_out, trust = (column.cpu().numpy() for column in columns)
-    found = statistics(Weights(x.astype(np.float64), advantage.astype(np.float64), episode, held_out, trust), None)
+    columns = (log_ratio.double(), now.advantage[rows].double(), weight)
+    x, advantage, trust = (column.cpu().numpy() for column in columns)
+    found = statistics(x, advantage, trust)
     second = weight_moments(2 * x)["mean"]
     return {
         "ess_fraction_trust_weighted": found["trust_weighted"]["ess_fraction"],

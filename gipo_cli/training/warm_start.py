@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from gipo_cli.errors import DataError, DivergedError, SettingError, brief
 from gipo_cli.policies.acting import by
 from gipo_cli.policies.likelihood import ascend
 from gipo_cli.policies.policy import Policy, PolicySpec
+from gipo_cli.policies.slices import sliced
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 from gipo_cli.policies.weights import policy_from_weights, save_policy
 from gipo_cli.runs import RunDirectory
@@ -109,8 +111,7 @@ def best_version(log: Trajectories, samples: Samples) -> int:
 @torch.no_grad()
 def held_out_kl(policy: Behaviour, samples: Samples) -> float:
     """E[log beta - log pi] over the held-out episodes, in nats; noise can take it a little below 0."""
-    chunks = samples.judged_rows.split(65536)
-    return -torch.cat([samples.log_ratio(policy, rows) for rows in chunks]).double().mean().item()
+    return -sliced(partial(samples.log_ratio, policy), samples.judged_rows).double().mean().item()
 
 
 def clone(config: TrainConfig, log: Trajectories, samples: Samples, progress: Progress) -> Behaviour:

@@ -24,6 +24,17 @@ def test_an_episode_counts_by_the_sum_of_its_ratios():
     assert [each.episode for each in found.heaviest] == [9, 3, 5]
 
 
+def test_the_sums_are_those_of_the_log_domain():
+    rng = np.random.default_rng(0)
+    x, episode = rng.normal(0, 30, 1000), np.repeat(np.arange(50), rng.multinomial(1000, np.full(50, 1 / 50)))
+    starts = np.searchsorted(episode, np.arange(50))
+    log_sum = np.logaddexp.reduceat(x, starts)
+    found = by_episode(x, episode)
+    assert found.ess_fraction == pytest.approx(ess_fraction(log_sum))
+    shares = np.sort(np.exp(log_sum - np.logaddexp.reduce(log_sum)))[::-1]
+    assert [each.weight_share for each in found.heaviest] == pytest.approx(shares[:5])
+
+
 def test_ratios_of_ten_thousand_nats_are_one_episode():
     found = by_episode(np.array([0.0, 1e4, -1e4, 0.0]), np.arange(4))
     assert found.ess_fraction == pytest.approx(0.25)

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from gipo_cli.diagnostics import Finding
 from gipo_cli.diagnostics.bound import bound
 from gipo_cli.diagnostics.clipping import ppo_dead_fraction
+from gipo_cli.diagnostics.episodes import numbered
 from gipo_cli.diagnostics.ess import ess, ess_fraction
 from gipo_cli.diagnostics.histogram import counts, shared_edges
 from gipo_cli.diagnostics.kl import kl_k1, kl_k3
@@ -52,6 +53,14 @@ def test_histogram_keeps_every_value(x, bins):
     edges = shared_edges([x, x / 2], bins)
     assert (np.diff(edges) > 0).all()
     assert counts(x, edges).sum() == x.size
+    assert counts(edges, edges).tolist() == np.histogram(edges, edges)[0].tolist()  # a value on an edge is above it
+    np.testing.assert_array_equal(counts(x, edges), np.histogram(np.clip(x, edges[0], edges[-1]), edges)[0])
+
+
+@offline
+@given(arrays(np.int64, st.integers(1, 40), elements=st.integers(-3, 3)))
+def test_episodes_are_numbered_wherever_their_rows_lie(episode):
+    np.testing.assert_array_equal(numbered(episode), np.unique(episode, return_inverse=True)[1])
 
 
 def test_small_closed_forms():

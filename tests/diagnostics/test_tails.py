@@ -31,7 +31,15 @@ def test_the_shape_of_a_known_tail_is_recovered(k):
     found = pareto_k(pareto(k, n))
     # The maximum likelihood estimate of k from m exceedances has a standard error of (1 + k) / sqrt(m).
     assert abs(found - k) < 4 * (1 + k) / (3 * n**0.5) ** 0.5
-    assert found == pytest.approx(float(array_stats.psislw(-pareto(k, n))[1]))
+
+
+# Around the sizes where PSIS takes another tail (225) and where fewer weights than all are shown to it (236); 10,000 is
+# where the tail of 3 sqrt(N) is a whole number.
+@pytest.mark.parametrize("n", [FEWEST, 225, 226, 235, 236, 237, 1000, 9_999, 10_000, 10_001, 100_000])
+def test_the_fit_of_the_tail_alone_is_that_of_all_weights(n):
+    x = np.random.default_rng(n).normal(0, 2, n)
+    assert pareto_k(x) == float(array_stats.psislw(-x)[1])
+    assert pareto_k(x.astype(np.float32)) == float(array_stats.psislw(-x.astype(np.float32).astype(np.float64))[1])
 
 
 def test_a_light_tail_has_a_small_shape():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gipo_cli.errors import SettingError
-from gipo_cli.objectives.effective_weight import effective_weight
+from gipo_cli.objectives.effective_weight import PIECE, effective_weight, mean_effective_weight
 from gipo_cli.objectives.settings import resolve
 from gipo_cli.objectives.traits import has_trait
 from gipo_cli.registry import OBJECTIVES
@@ -188,3 +188,15 @@ def test_wrong_settings_are_named(name, given, message, hint):
     with pytest.raises(SettingError) as refused:
         resolve(name, OBJECTIVES.load(name), given)
     assert (refused.value.message, refused.value.hint) == (message, hint)
+
+
+@EVERY
+def test_long_columns_are_weighed_as_short_ones(name):
+    # In pieces, but for an objective whose weights depend on the batch. Vectors of pieces end elsewhere, so the last
+    # digit of an exponential may differ.
+    objective = OBJECTIVES.load(name)
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(PIECE // 2 + 9, 3, generator=generator, dtype=torch.float64)
+    advantage = torch.randn(len(parts), generator=generator, dtype=torch.float64)
+    whole = effective_weight(objective, parts.flatten(), advantage.repeat_interleave(3)).reshape(parts.shape).mean(-1)
+    torch.testing.assert_close(mean_effective_weight(objective, parts, advantage), whole, rtol=1e-14, atol=0)

@@ -1,9 +1,10 @@
 """What the held-out episodes must show before a policy is kept."""
 
+import numpy as np
 import pytest
 import torch
 
-from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES, lower_bound
+from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES, RESAMPLES, lower_bound
 from gipo_cli.training.certificate import certify
 
 EPISODES, STEPS = 40, 50
@@ -49,3 +50,14 @@ def test_the_lower_bound_of_a_mean_is_the_normal_one_and_unknown_for_a_few_episo
     # One-sided 95 %: mean - 1.645 s / sqrt(n); 2,000 resamples leave 3 % of the half-width.
     assert found == pytest.approx(sums.mean() - 1.645 * sums.std() / 20, abs=0.01)
     assert lower_bound(sums[:4], lambda total: total[:, 0]) is None
+
+
+def test_the_resamples_are_those_of_the_number_of_episodes_however_often_they_are_asked_for():
+    def drawn_anew(sums):
+        drawn = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES)
+        return float(np.quantile((drawn @ sums)[:, 0], 0.05))
+
+    many, few = (np.random.default_rng(n).normal(size=(n, 1)) for n in (60, 30))
+    for sums in (many, many, few, many):
+        # BLAS may add a row up in another order.
+        assert lower_bound(sums, lambda total: total[:, 0]) == pytest.approx(drawn_anew(sums), rel=1e-12)

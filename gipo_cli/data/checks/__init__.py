@@ -2,18 +2,11 @@
 
 import numpy as np
 
-from gipo_cli.data.checks.log_probs import check_log_probs
+from gipo_cli.data.checks.memory import remembered
 from gipo_cli.data.checks.structure import check_numbers, check_shapes, check_structure, duplicate_episodes
 from gipo_cli.data.findings import Finding
 from gipo_cli.data.selection import take_episodes
 from gipo_cli.data.trajectories import Trajectories
-
-
-def _without_copies(log: Trajectories, findings: list[Finding]) -> Trajectories:
-    """A clone must not be judged by episodes of which it has seen the copies."""
-    if not any(finding.name == "duplicate-episodes" for finding in findings):
-        return log
-    return take_episodes(log, np.flatnonzero(~duplicate_episodes(log)))
 
 
 def check(log: Trajectories) -> list[Finding]:
@@ -29,5 +22,14 @@ def check(log: Trajectories) -> list[Finding]:
             return findings
     findings = check_structure(log)
     if log.log_probs_origin != "none" and not any(f.severity == "error" for f in findings):
-        findings += check_log_probs(_without_copies(log, findings))
+        findings += remembered(log, lambda: _check_log_probs(log, findings))
     return sorted(findings, key=lambda f: ("error", "warning", "ok").index(f.severity))
+
+
+def _check_log_probs(log: Trajectories, findings: list[Finding]) -> list[Finding]:
+    from gipo_cli.data.checks.log_probs import check_log_probs  # torch, which a remembered outcome does without
+
+    # A clone must not be judged by episodes of which it has seen the copies.
+    if any(finding.name == "duplicate-episodes" for finding in findings):
+        log = take_episodes(log, np.flatnonzero(~duplicate_episodes(log)))
+    return check_log_probs(log)
