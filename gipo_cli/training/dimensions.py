@@ -7,6 +7,7 @@ import torch
 from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
 from gipo_cli.errors import SettingError
 from gipo_cli.policies.weights import policy_from_weights
+from gipo_cli.training.columns import joined
 from gipo_cli.training.samples import Samples
 
 
@@ -38,6 +39,5 @@ def by_dimension(samples: Samples, log: Trajectories) -> Samples:
         SettingError: as `require_dimensions`.
     """
     beta = policy_from_weights(require_dimensions(log), f"the behaviour policy in {log.name}").to(samples.device)
-    rows = torch.arange(len(samples.reward), device=samples.device)
-    parts = torch.cat([samples.log_prob_parts(beta, chunk) for chunk in rows.split(65536)])
-    return replace(samples, behaviour_log_prob_parts=parts)
+    parts = (samples.log_prob_parts(beta, rows) for rows in samples.every_row())
+    return replace(samples, behaviour_log_prob_parts=joined(len(samples.reward), parts))

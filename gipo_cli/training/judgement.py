@@ -16,6 +16,7 @@ from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.certificate import LEVEL, Certificate, certify, surrogate_lower_bound
+from gipo_cli.training.columns import chunks
 from gipo_cli.training.samples import Samples
 from gipo_cli.training.state import Training, older_checkpoints
 
@@ -23,7 +24,7 @@ from gipo_cli.training.state import Training, older_checkpoints
 @torch.no_grad()
 def judged_log_ratio(policy: Policy, samples: Samples) -> Tensor:
     """Log ratio of a policy on the held-out rows that judge it, [H]."""
-    return torch.cat([samples.log_ratio(policy, chunk) for chunk in samples.judged_rows.split(65536)])
+    return torch.cat([samples.log_ratio(policy, chunk) for chunk in chunks(samples.judged_rows)])
 
 
 @torch.no_grad()
@@ -67,7 +68,7 @@ def held_out_weights(
     """
     rows, parts = samples.judged_rows, log_ratio[:, None]
     if samples.behaviour_log_prob_parts is not None:
-        parts = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in rows.split(65536)])
+        parts = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in chunks(rows)])
     weight = mean_effective_weight(objective, parts.double(), now.advantage[rows].double(), **settings)
     columns = (log_ratio, now.advantage[rows], samples.episode[rows], samples.held_out[rows], weight)
     x, advantage, episode, held_out, trust = (column.cpu().numpy() for column in columns)

@@ -12,12 +12,14 @@ from torch import Tensor
 from gipo_cli.advantages import Progress
 from gipo_cli.checkpoint_files import name_latest
 from gipo_cli.config import TrainConfig
+from gipo_cli.data.resident import trim
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError
 from gipo_cli.objectives.traits import has_trait
 from gipo_cli.policies.policy import Policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
+from gipo_cli.training.columns import chunks, joined
 from gipo_cli.training.dimensions import by_dimension
 from gipo_cli.training.distributed import ALONE, Ranks
 from gipo_cli.training.handover import handed_over
@@ -104,6 +106,7 @@ def fit(
                     now.optimizer.step()
                 now.step += 1
                 sums += found
+                trim()
                 advance(1)
                 if run is not None and stop.limit.left < 0:
                     raise stop.interruption("between two reports; resuming begins at the checkpoint before.", run.path)
@@ -311,19 +314,19 @@ def report(config: TrainConfig, now: Training, batch: Batch, sums: Tensor) -> di
 @torch.no_grad()
 def log_ratios(now: Training, samples: Samples) -> dict[str, np.ndarray]:
     """What `gipo inspect-weights` reads: one number a logged row, and the step they belong to."""
-    rows = torch.arange(len(samples.reward), device=samples.device)
-    chunks = rows.split(65536)
-    log_ratio = torch.cat([samples.log_ratio(now.policy, chunk) for chunk in chunks])
+    count = len(samples.reward)
+    log_ratio = joined(count, (samples.log_ratio(now.policy, rows) for rows in samples.every_row()))
+    episode = joined(count, (chunk.long() for chunk in chunks(samples.episode)))
     parts = {}
     if samples.behaviour_log_prob_parts is not None:
-        found = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in chunks])
+        found = joined(count, (samples.log_ratio_parts(now.policy, rows) for rows in samples.every_row()))
         parts = {"log_ratio_parts": found.cpu().numpy()}
     if samples.versions > 1:
         parts["version"] = samples.version.cpu().numpy()
     return {
         "log_ratio": log_ratio.cpu().numpy(),
         "advantage": now.advantage.cpu().numpy(),
-        "episode": samples.episode.cpu().numpy(),
+        "episode": episode.cpu().numpy(),
         "held_out": samples.held_out.cpu().numpy(),
         "home": samples.home.cpu().numpy(),
         "step": np.asarray(now.step),

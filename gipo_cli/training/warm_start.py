@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from gipo_cli.config import TrainConfig
+from gipo_cli.data.resident import trim
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError, DivergedError, SettingError, brief
@@ -21,6 +22,7 @@ from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 from gipo_cli.policies.weights import policy_from_weights, save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints, saved_policies
+from gipo_cli.training.columns import chunks, mean_and_std
 from gipo_cli.training.order import ShuffledRows, generator
 from gipo_cli.training.samples import Samples
 
@@ -109,8 +111,8 @@ def best_version(log: Trajectories, samples: Samples) -> int:
 @torch.no_grad()
 def held_out_kl(policy: Behaviour, samples: Samples) -> float:
     """E[log beta - log pi] over the held-out episodes, in nats; noise can take it a little below 0."""
-    chunks = samples.judged_rows.split(65536)
-    return -torch.cat([samples.log_ratio(policy, rows) for rows in chunks]).double().mean().item()
+    found = torch.cat([samples.log_ratio(policy, rows) for rows in chunks(samples.judged_rows)])
+    return -found.double().mean().item()
 
 
 def clone(config: TrainConfig, log: Trajectories, samples: Samples, progress: Progress) -> Behaviour:
@@ -128,6 +130,7 @@ def clone(config: TrainConfig, log: Trajectories, samples: Samples, progress: Pr
     )  # fmt: skip
     with progress("cloning", config.clone_steps) as advance:
         for step in updates:
+            trim()
             advance(1)
             if (step + 1) % CLONE_CHECK_EVERY and step + 1 < config.clone_steps:
                 continue
@@ -169,10 +172,9 @@ def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Beha
         torch.manual_seed(seed)
         policy = Policy(spec) if samples.versions == 1 else VersionedPolicy(spec, samples.versions)
     network = policy if isinstance(policy, Policy) else policy.shared
-    held_in = samples.observation[samples.held_in_rows]
-    network.observation_mean.copy_(held_in.mean(0))
+    mean, scale = mean_and_std(samples.observation, samples.held_in_rows)
+    network.observation_mean.copy_(mean)
     # A feature that never changes would be divided by nothing: leave it as it is.
-    scale = held_in.std(0)
     network.observation_scale.copy_(torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
     return policy
 
