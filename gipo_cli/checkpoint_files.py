@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,15 @@ def is_whole(path: Path) -> bool:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         return STATE in manifest and all(
-            "/" not in name and sha256((path / name).read_bytes()).hexdigest() == entry["sha256"]
-            for name, entry in manifest.items()
+            "/" not in name and _digest_of(path / name) == entry["sha256"] for name, entry in manifest.items()
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
+
+
+def _digest_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        return file_digest(opened, "sha256").hexdigest()
 
 
 def holds_more(path: Path) -> bool:
@@ -68,7 +72,7 @@ def find_latest(run: Path) -> tuple[Path | None, list[str]]:
     return None, warnings
 
 
-def write(run: Path, step: int, files: dict[str, bytes]) -> Path:
+def write(run: Path, step: int, files: dict[str, durable.Content]) -> Path:
     """Make the checkpoint of a step: files, then their manifest, then the rename that makes it visible.
 
     A step that is there and whole is left alone.
@@ -79,13 +83,19 @@ def write(run: Path, step: int, files: dict[str, bytes]) -> Path:
             # A damaged one keeps its bytes for whoever wants to look, under a name no reader asks for.
             aside = (final.with_name(f".damaged-{final.name}-{n}") for n in count())
             durable.move(final, next(path for path in aside if not path.exists()))
-        manifest = {
-            name: {"sha256": sha256(content).hexdigest(), "size": len(content)} for name, content in files.items()
-        }
+        manifest = {name: _described(content) for name, content in files.items()}
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         durable.write_directory(final, {**files, MANIFEST: text.encode()}, _unfinished(final))
     name_latest(run, final)
     return final
+
+
+def _described(content: durable.Content) -> dict[str, Any]:
+    digest, size = sha256(), 0
+    for piece in durable.pieces(content):
+        digest.update(piece)
+        size += len(piece)
+    return {"sha256": digest.hexdigest(), "size": size}
 
 
 def name_latest(run: Path, checkpoint: Path) -> None:

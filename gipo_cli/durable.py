@@ -7,7 +7,7 @@ its name is, and a name is there to stay once its directory is synced. tests/fau
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import ParamSpec, TypeVar
 
 from gipo_cli.errors import RunError
 
+# What a file is to hold; pieces of one that is not in memory as a whole, as often as they are asked for.
+Content = bytes | Iterable[bytes]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -59,8 +61,13 @@ def refusal(run: Path, error: OSError, again: str = "") -> RunError:
     return RunError(f"{run} cannot be written ({error.strerror}).", f"{first}, then {again}")
 
 
+def pieces(content: Content) -> Iterable[bytes]:
+    """A content as pieces of it."""
+    return (content,) if isinstance(content, bytes) else content
+
+
 @failing_by_name
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: Content) -> None:
     """Replace a file by new content; whoever reads sees the old bytes or the new ones."""
     aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
@@ -91,7 +98,7 @@ def make_directory(path: Path) -> None:
 
 
 @failing_by_name
-def write_directory(path: Path, files: dict[str, bytes], aside: Path) -> None:
+def write_directory(path: Path, files: Mapping[str, Content], aside: Path) -> None:
     """Make a directory that holds these files, of which the last is written last; it is there whole or not at all.
 
     Args:
@@ -137,10 +144,11 @@ def remove_leftovers(directory: Path, names: Iterable[str]) -> None:
                 os.unlink(path)
 
 
-def _write(path: Path, content: bytes, how: int) -> None:
+def _write(path: Path, content: Content, how: int) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o666)
     try:
-        write_all(handle, content)
+        for piece in pieces(content):
+            write_all(handle, piece)
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -1,10 +1,8 @@
 """The run directory: what training leaves behind, written so that a kill at any instant loses no more than a report."""
 
-import io
 import json
 import re
 import tomllib
-import zipfile
 from contextlib import suppress
 from glob import glob
 from pathlib import Path
@@ -218,17 +216,15 @@ class RunDirectory:
         return (self.path / CONFIG).exists()
 
     def write_log_ratios(self, **arrays: "np.ndarray") -> None:
-        """Write log_ratios.npz; the same arrays give the same bytes, so no clock time goes into the archive."""
-        import numpy as np
+        """Write log_ratios.npz; the same arrays give the same bytes, so no clock time goes into the archive.
 
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, array in arrays.items():
-                member = io.BytesIO()
-                np.save(member, array, allow_pickle=False)
-                stamp = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-                archive.writestr(stamp, member.getvalue(), zipfile.ZIP_DEFLATED)
-        durable.write(self.path / LOG_RATIOS, content.getvalue())
+        Raises:
+            DataError: the arrays are large, and the cache has no room to pack them in.
+        """
+        from gipo_cli.archives import PIECE, packed
+
+        with packed(arrays) as content:
+            durable.write(self.path / LOG_RATIOS, iter(lambda: content.read(PIECE), b""))
 
 
 def _rescue(run: Path) -> str:

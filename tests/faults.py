@@ -71,7 +71,8 @@ def break_durable(what):
 
 def _unsynced(durable, path, content, how):
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
-    durable.write_all(handle, content)
+    for piece in durable.pieces(content):
+        durable.write_all(handle, piece)
     os.close(handle)
 
 

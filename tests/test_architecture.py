@@ -82,7 +82,8 @@ def writes(path):
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         of = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
         moded = len(node.args) + len(node.keywords) > (0 if of not in ("", "os", "io") else 1)
-        if called == "open" and of not in ("RunDirectory",) and (moded or of == "os"):
+        reads = any(isinstance(each, ast.Constant) and each.value == "rb" for each in node.args)
+        if called == "open" and not reads and of not in ("RunDirectory",) and (moded or of == "os"):
             yield ast.unparse(node)
         elif called in WRITES and not of.startswith(("durable", "checkpoint_files", "dataclasses")) and of:
             # str.replace and dataclasses.replace are called like os.replace.

@@ -8,14 +8,13 @@ Every function takes the head of a network, [..., H], and the rows of the log th
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.slices import ROWS
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 from gipo_cli.training.samples import Samples
 
@@ -154,10 +153,14 @@ class Choices:
         return each.repeat_interleave(torch.as_tensor(self.choices, device=each.device), 0)
 
     @cached_property
-    def _taken(self) -> Tensor:
-        """Where among the K numbers those of the logged choices are, [N, D]."""
-        first = torch.as_tensor([sum(self.choices[:d]) for d in range(len(self.choices))], device=self.action.device)
-        return self.action.reshape(-1, len(self.choices)) + first
+    def _first(self) -> Tensor:
+        """Where among the K numbers those of each dimension begin, [D]."""
+        starts = [sum(self.choices[:d]) for d in range(len(self.choices))]
+        return torch.as_tensor(starts, device=self.action.device)
+
+    def _taken(self, rows: Tensor) -> Tensor:
+        """Where among the K numbers those of the logged choices are, [..., D]."""
+        return self.action[rows].reshape(*rows.shape, len(self.choices)) + self._first
 
     def _of_each_dimension(self, weighted: Tensor) -> Tensor:
         """Sums over the choices of each dimension, beside each of its choices, [..., K]."""
@@ -170,7 +173,7 @@ class Choices:
 
     def advantage(self, head: Tensor, rows: Tensor) -> Tensor:
         """Of the logged choices, [...]."""
-        return self._centred(head, rows).gather(-1, self._taken[rows]).sum(-1)
+        return self._centred(head, rows).gather(-1, self._taken(rows)).sum(-1)
 
     def spread(self, head: Tensor, rows: Tensor) -> Tensor:
         """Variance of q under p, [...]."""
@@ -214,8 +217,7 @@ def centring(beta: Behaviour, samples: Samples) -> Centring:
     """The centring that fits the log: the noise of its actions, or the probabilities of its choices, under beta."""
     if beta.is_discrete:
         return Choices(samples.action, _probabilities(beta, samples), beta.spec.dimensions)
-    mean, log_std = _moments(beta, samples)
-    noise = (samples.gaussian_action - mean) * torch.exp(-log_std)
+    noise = samples.at_every_row(partial(_noise, beta, samples))
     row, column = torch.triu_indices(noise.shape[-1], noise.shape[-1], device=noise.device)
     return GaussianNoise(noise, row, column)
 
@@ -225,24 +227,33 @@ def target_of(policy: Policy, beta: Behaviour, samples: Samples) -> Target:
     """A policy in the coordinates of beta's noise, or its probabilities of the choices, at every row."""
     if beta.is_discrete:
         return Target(_probabilities(policy, samples), torch.empty(0))
-    mean, log_std = _moments(policy, samples)
-    beta_mean, beta_log_std = _moments(beta, samples)
-    return Target((mean - beta_mean) * torch.exp(-beta_log_std), torch.exp(2 * (log_std - beta_log_std)))
+    both = samples.at_every_row(partial(_seen_from, beta, policy, samples))
+    return Target(both[:, 0], both[:, 1])
 
 
-def _moments(policy: Behaviour, samples: Samples) -> tuple[Tensor, Tensor]:
-    chunks = [policy.mean_and_log_std(*chunk) for chunk in _inputs(policy, samples)]
-    return torch.cat([mean for mean, _ in chunks]), torch.cat([log_std for _, log_std in chunks])
+def _noise(beta: Behaviour, samples: Samples, rows: Tensor) -> Tensor:
+    """What chance added to beta's mean, in standard deviations, [B, A]."""
+    mean, log_std = beta.mean_and_log_std(*_inputs(beta, samples, rows))
+    return (samples.gaussian_action[rows] - mean) * torch.exp(-log_std)
+
+
+def _seen_from(beta: Behaviour, policy: Policy, samples: Samples, rows: Tensor) -> Tensor:
+    """Mean and variance of a policy's noise where beta's is N(0, I), [B, 2, A]."""
+    mean, log_std = policy.mean_and_log_std(*_inputs(policy, samples, rows))
+    beta_mean, beta_log_std = beta.mean_and_log_std(*_inputs(beta, samples, rows))
+    shift = (mean - beta_mean) * torch.exp(-beta_log_std)
+    return torch.stack([shift, torch.exp(2 * (log_std - beta_log_std))], 1)
 
 
 def _probabilities(policy: Behaviour, samples: Samples) -> Tensor:
-    def of(logits: Tensor) -> Tensor:
+    def of(rows: Tensor) -> Tensor:
+        logits = policy.logits(*_inputs(policy, samples, rows))
         return torch.cat([part.softmax(-1) for part in logits.split(policy.spec.dimensions, -1)], -1)
 
-    return torch.cat([of(policy.logits(*chunk)) for chunk in _inputs(policy, samples)])
+    return samples.at_every_row(of)
 
 
-def _inputs(policy: Behaviour, samples: Samples) -> list[tuple[Tensor, ...]]:
-    """What the policy is asked with, in chunks that fit: observations, and the version where it wants to know."""
-    columns = [samples.observation] + ([samples.version] if isinstance(policy, VersionedPolicy) else [])
-    return list(zip(*(column.split(ROWS) for column in columns), strict=True))
+def _inputs(policy: Behaviour, samples: Samples, rows: Tensor) -> tuple[Tensor, ...]:
+    """What the policy is asked with: observations, and the version where it wants to know."""
+    observation = samples.observation[rows]
+    return (observation, samples.version[rows]) if isinstance(policy, VersionedPolicy) else (observation,)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gipo_cli.training.columns import mean_and_std
 from gipo_cli.training.samples import Samples
 
 WIDTH = 128
@@ -73,10 +74,10 @@ class Features:
 
 def standardised(samples: Samples) -> Features:
     """Standardise the log's observations; only those after an episode's end are not those of the row after."""
-    held_in = samples.observation[samples.held_in_rows]
-    mean, std = held_in.mean(0), held_in.std(0) + 1e-6
+    mean, std = mean_and_std(samples.observation, samples.held_in_rows)
+    std = std + 1e-6
     last_rows = samples.episode_end.nonzero()[:, 0]
-    observation = torch.cat([samples.observation, samples.next_observation[last_rows]])
+    observation = torch.cat([samples.observation, samples.final_observation])
     rows = len(samples.observation)
     following = torch.arange(1, rows + 1, device=samples.device)
     following[last_rows] = rows + torch.arange(len(last_rows), device=samples.device)

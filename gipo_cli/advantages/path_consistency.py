@@ -5,15 +5,17 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import Centring, centring, target_of
 from gipo_cli.advantages.explained import path_returns, scored, squared_gaps
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.advantages.traces import discounted_returns
+from gipo_cli.data.resident import trim
 from gipo_cli.policies.layers import Linear
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
+from gipo_cli.training.columns import mean_and_std
 from gipo_cli.training.order import generator
 from gipo_cli.training.pieces import differentiate, each, pieces
 from gipo_cli.training.samples import Samples
@@ -55,32 +57,23 @@ class _Critic:
         self, samples: Samples, beta: Behaviour, discount: float, seed: int, policy: Policy | None = None
     ) -> None:
         self.samples, self.discount = samples, discount
-        held_in = samples.observation[samples.held_in_rows]
-        self.mean, self.std = held_in.mean(0), held_in.std(0) + 1e-6
-        self.features = self._features(samples.observation)
-        self.next_features = self._features(samples.next_observation)
+        self.features = Standardised(samples)
         self.centring: Centring = centring(beta, samples)
         self.target = None if policy is None else target_of(policy, beta, samples)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator(seed, WEIGHTS))))
-            self.value_network = _Network(self.features.shape[-1], 1).to(samples.device)
-            self.head_network = _Network(self.features.shape[-1], self.centring.head_size).to(samples.device)
+            self.value_network = _Network(self.features.size, 1).to(samples.device)
+            self.head_network = _Network(self.features.size, self.centring.head_size).to(samples.device)
         self.returns = discounted_returns(samples, discount)
-        held_in_returns = self.returns[samples.held_in_rows]
-        self.value_mean, self.value_std = held_in_returns.mean(), held_in_returns.std() + 1e-6
+        self.value_mean, spread = mean_and_std(self.returns, samples.held_in_rows)
+        self.value_std = spread + 1e-6
         # The unit of an advantage: rewards where they vary, else one step's share of what values vary by.
-        self.unit = torch.maximum(samples.reward[samples.held_in_rows].std(), (1 - discount) * self.value_std)
+        _, reward_std = mean_and_std(samples.reward, samples.held_in_rows)
+        self.unit = torch.maximum(reward_std, (1 - discount) * self.value_std)
         self.slow_value = copy.deepcopy(self.value_network)
         self.slow_head = copy.deepcopy(self.head_network)
         self.temperature = torch.ones((), device=samples.device)
         self.improvement = 0.0  # share of the way from beta to the improved policy
-
-    def _features(self, observation: Tensor) -> Tensor:
-        """Observations standardised, and which version acted where there are several: each has values of its own."""
-        standardised = ((observation - self.mean) / self.std).clamp(-8, 8)
-        if self.samples.versions == 1:
-            return standardised
-        return torch.cat([standardised, F.one_hot(self.samples.version).to(standardised.dtype)], -1)
 
     def value(self, network: nn.Module, features: Tensor) -> Tensor:
         """V, [...], in units of reward."""
@@ -111,7 +104,7 @@ class _Critic:
         return path_returns(self.samples, rows, advantage, self.discount, self._value_after)
 
     def _value_after(self, rows: Tensor) -> Tensor:
-        return self.value(self.slow_value, self.next_features[rows])
+        return self.value(self.slow_value, self.features.after(rows))
 
 
 def estimate(task: Task) -> Estimate:
@@ -165,6 +158,7 @@ def estimate(task: Task) -> Estimate:
             with torch.no_grad():
                 for follows, leads in zip(slow, learned, strict=True):
                     follows.lerp_(leads, AVERAGING)
+            trim()
             advance(1)
     return _score(critic)
 
@@ -205,15 +199,16 @@ def _fit_first_value(critic: _Critic, rows_generator: torch.Generator) -> None:
         rows = held_in[torch.randint(len(held_in), (FIRST_BATCH,), generator=rows_generator).to(held_in.device)]
         differentiate(learned, lambda part: critic.squared_miss(part) / FIRST_BATCH, pieces(rows))
         optimizer.step()
+        trim()
     critic.slow_value.load_state_dict(critic.value_network.state_dict())
 
 
 @torch.no_grad()
 def _score(critic: _Critic) -> Estimate:
     samples = critic.samples
-    every_row = torch.arange(len(samples.reward), device=samples.device)
-    heads = torch.cat([critic.head_network(critic.features[rows]) for rows in every_row.split(65536)])
-    advantage = critic.centring.advantage(heads, every_row) * critic.unit
+
+    def logged_advantage(rows: Tensor) -> Tensor:
+        return critic.centring.advantage(critic.head_network(critic.features[rows]), rows) * critic.unit
 
     def improved_advantage(rows: Tensor) -> Tensor:
         features = critic.features[rows]
@@ -225,4 +220,4 @@ def _score(critic: _Critic) -> Estimate:
         improved_advantage,
         critic.path_returns,
     )
-    return scored(samples, advantage, squares)
+    return scored(samples, samples.at_every_row(logged_advantage), squares)

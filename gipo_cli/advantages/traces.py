@@ -8,6 +8,7 @@ its final observation where it was cut. Nothing flows from one episode into the 
 import torch
 from torch import Tensor
 
+from gipo_cli.training.columns import joined, mean
 from gipo_cli.training.samples import Samples
 
 
@@ -39,10 +40,14 @@ def discounted_returns(samples: Samples, discount: float) -> Tensor:
     An episode that was cut goes on as if the mean reward of the log were paid for ever: right for no state, but of
     the right size to begin with.
     """
-    reward = samples.reward.double()
-    rest = reward.mean() / (1 - discount)
-    cut = samples.episode_end & ~samples.terminated
-    return backward(reward + discount * rest * cut, discount * (~samples.episode_end).double()).float()
+    rest = mean(samples.reward) / (1 - discount)
+
+    def of(rows: slice) -> Tensor:
+        end, terminated = samples.episode_end[rows], samples.terminated[rows]
+        amount = samples.reward[rows].double() + discount * rest * (end & ~terminated)
+        return backward(amount, discount * (~end).double()).float()
+
+    return joined(len(samples.reward), (of(rows) for rows in samples.stretches()))
 
 
 def lambda_returns(samples: Samples, value_after: Tensor, discount: float, decay: float) -> Tensor:

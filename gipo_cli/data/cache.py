@@ -4,17 +4,20 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from gipo_cli.data.resident import watched
 from gipo_cli.errors import DataError
 
-# A column beyond this share of the machine's memory is kept on the disk and mapped. A log has about four large ones.
-SHARE_OF_MEMORY = 8
+# A column beyond this size, or this share of a small machine's memory, is kept on the disk and mapped: a training has
+# about twenty columns, and those in memory should come to 2 GB at most, however many rows there are.
+LARGEST_COLUMN, SHARE_OF_MEMORY = 2**27, 32
 SPARE_DISK = 2**28  # bytes left free
 LARGEST_DOCUMENT = 2**20  # bytes; what is longer is none of ours
 
@@ -26,11 +29,41 @@ def cache_root() -> Path:
 
 
 def largest_in_memory() -> int:
-    """Bytes of the largest column that is read into memory; $GIPO_COLUMN_MEMORY, else an eighth of the machine's."""
+    """Bytes of the largest column that is in memory: $GIPO_COLUMN_MEMORY, else 128 MiB, or less on a small machine."""
     named = os.environ.get("GIPO_COLUMN_MEMORY", "")
     if named.isdigit():
         return int(named)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE_OF_MEMORY
+    return min(LARGEST_COLUMN, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE_OF_MEMORY)
+
+
+def scratch(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array to be filled, in memory where it fits, else in a file without a name that is gone when the array is.
+
+    Raises:
+        DataError: the disk has no room for it.
+    """
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if size <= largest_in_memory():
+        return np.empty(shape, dtype)
+    with unnamed_file(size) as file:
+        try:
+            return watched(np.memmap(file, dtype, "w+", shape=shape))
+        except OSError as error:
+            reason = f"{size:,} bytes cannot be kept in {cache_root()} ({error.strerror})."
+            raise DataError(reason, _CACHE_HINT) from error
+
+
+def unnamed_file(size: int) -> IO[bytes]:
+    """A file in the cache that is gone when it is closed.
+
+    Raises:
+        DataError: the disk has no room for so many bytes, or the cache cannot be written.
+    """
+    _require_room(cache_root(), size, "what is computed of each row")
+    try:
+        return tempfile.TemporaryFile(dir=cache_root())
+    except OSError as error:
+        raise DataError(f"the cache {cache_root()} cannot be written ({error.strerror}).", _CACHE_HINT) from error
 
 
 def filled(
@@ -57,7 +90,7 @@ def filled(
     try:
         found = np.load(place, mmap_mode="r", allow_pickle=False)
         if found.shape == shape and found.dtype == dtype:
-            return found
+            return watched(found)
     except (OSError, ValueError, EOFError):
         pass  # not there, or damaged, which is as good as not there
     return _mapped(place, name, shape, dtype, size, fill)
@@ -66,20 +99,11 @@ def filled(
 def _mapped(
     place: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, size: int, fill: Callable[[np.ndarray], None]
 ) -> np.ndarray:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(place.parent).free
-    except OSError as error:
-        raise DataError(f"the cache {place.parent} cannot be made ({error.strerror}).", _CACHE_HINT) from error
-    if size + SPARE_DISK > free:
-        raise DataError(
-            f"'{name[:80]}' has {size:,} bytes, more than memory takes, and {place.parent} has {free:,} left.",
-            _CACHE_HINT,
-        )
+    _require_room(place.parent, size, f"'{name[:80]}'")
     aside = place.with_name(f".{place.name}.tmp-{os.getpid()}")
     try:
         try:
-            column = np.lib.format.open_memmap(aside, "w+", dtype, shape)
+            column = watched(np.lib.format.open_memmap(aside, "w+", dtype, shape))
         except OSError as error:
             reason = f"'{name[:80]}' has {size:,} bytes, and {place.parent} cannot hold it ({error.strerror})."
             raise DataError(reason, _CACHE_HINT) from error
@@ -88,7 +112,20 @@ def _mapped(
         os.replace(aside, place)
     finally:
         aside.unlink(missing_ok=True)
-    return np.load(place, mmap_mode="r", allow_pickle=False)
+    return watched(np.load(place, mmap_mode="r", allow_pickle=False))
+
+
+def _require_room(place: Path, size: int, what: str) -> None:
+    """Refuse what the disk has no room for: a map that it runs out under ends the process without a word."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise DataError(f"the cache {place} cannot be made ({error.strerror}).", _CACHE_HINT) from error
+    if size + SPARE_DISK > free:
+        raise DataError(
+            f"{what} has {size:,} bytes, more than memory takes, and {place} has {free:,} left.", _CACHE_HINT
+        )
 
 
 def cached_array(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:

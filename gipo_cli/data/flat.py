@@ -14,6 +14,7 @@ import numpy as np
 
 from gipo_cli.data.cache import filled
 from gipo_cli.data.log_probs import DISCRETE, convention_of
+from gipo_cli.data.resident import blocks, trim
 from gipo_cli.data.trajectories import BLOCK, ActionSpace, BehaviourWeights, Trajectories, space_of_choices
 from gipo_cli.errors import DataError
 
@@ -219,6 +220,7 @@ def _follow(flat: FlatLog, columns: dict[str, Any], terminated: np.ndarray, trun
         unmarked += int(jumps.sum())
         truncated[here] |= jumps
         finals.append(after[terminated[here] | truncated[here]])
+        trim()
     within_episodes = len(observations) - int((terminated | truncated).sum()) + unmarked
     if within_episodes > FEW_ROWS and unmarked > MOST_JUMPS * within_episodes:
         raise DataError(
@@ -294,7 +296,7 @@ def _give_up_last_steps(
     last = starts[1:] - 1
     kept = np.ones(len(observations), bool)
     kept[last[truncated[last]]] = False
-    lengths = np.add.reduceat(kept.astype(np.int64), starts[:-1])
+    lengths = np.add.reduceat(kept, starts[:-1], dtype=np.int64)
     whole = lengths > 0
     if not whole.any():
         raise DataError(f"{flat.place}: every episode is one cut step long; nothing can be learned from it.")
@@ -322,8 +324,8 @@ def _kept(column: np.ndarray, kept: np.ndarray, name: str) -> np.ndarray:
 
     def fill(target: np.ndarray) -> None:
         at = 0
-        for start in range(0, len(column), BLOCK):
-            rows = column[start : start + BLOCK][kept[start : start + BLOCK]]
+        for start, block in blocks(column):
+            rows = block[kept[start : start + len(block)]]
             target[at : at + len(rows)] = rows
             at += len(rows)
 

@@ -11,6 +11,7 @@ from h5py import h5l, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
 from gipo_cli.data.cache import filled, largest_in_memory
 from gipo_cli.data.hdf5_text import LONGEST, Texts, texts_of
+from gipo_cli.data.resident import trim
 from gipo_cli.data.trajectories import BLOCK
 from gipo_cli.errors import DataError, brief
 from gipo_cli.interrupts import deferred
@@ -174,6 +175,7 @@ def read_column(group: h5py.Group, key: str) -> np.ndarray | None:
         rows = len(column) if not isinstance(column, np.memmap) else _rows_together(found)
         for start in range(0, len(column), rows):
             found.read_direct(column, np.s_[start : start + rows], np.s_[start : start + rows])
+            trim()
 
     try:
         return filled(path, (cast(str, found.name) or key).strip("/"), found.shape, dtype, fill)

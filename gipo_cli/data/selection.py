@@ -1,14 +1,14 @@
 """Some episodes of a log, or several logs as one; columns mapped from a disk are copied a block of rows at a time."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
-from gipo_cli.data.cache import cache_root, largest_in_memory
-from gipo_cli.data.trajectories import BLOCK, COLUMNS, ActionSpace, BehaviourWeights, Trajectories
+from gipo_cli.data.cache import scratch
+from gipo_cli.data.resident import blocks
+from gipo_cli.data.trajectories import COLUMNS, ActionSpace, BehaviourWeights, Trajectories
 from gipo_cli.errors import DataError
 
 # From what is known best to what is known least: a log is as good as the worst of its parts.
@@ -212,17 +212,10 @@ def _same(one: BehaviourWeights | None, other: BehaviourWeights | None) -> bool:
 
 def _joined(parts: Iterable[np.ndarray], rows: int, like: Sequence[np.ndarray]) -> np.ndarray:
     """Parts laid end to end; a result that memory does not take lives in a file without a name, gone with the array."""
-    kind, shape = np.result_type(*like), (rows, *like[0].shape[1:])
-    if kind.itemsize * int(np.prod(shape, dtype=object)) <= largest_in_memory():
-        whole = np.empty(shape, kind)
-    else:
-        cache_root().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_root()) as file:
-            whole = np.memmap(file, kind, "w+", shape=shape)
+    whole = scratch((rows, *like[0].shape[1:]), np.result_type(*like))
     end = 0
     for part in parts:
-        for start in range(0, len(part), BLOCK):
-            rows_here = part[start : start + BLOCK]
+        for _, rows_here in blocks(part):
             whole[end : end + len(rows_here)] = rows_here
             end += len(rows_here)
     return whole

@@ -1,18 +1,19 @@
 """The record every reader yields and everything else consumes: logged episodes laid end to end."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from gipo_cli.data.resident import BLOCK, blocks, trim
+
 Convention = Literal["gaussian", "tanh_gaussian", "categorical", "multi_categorical"]
 CONVENTIONS: tuple[str, ...] = ("gaussian", "tanh_gaussian", "categorical", "multi_categorical")
 # Where the log-probs come from: the file; a policy that was given; a clone of the behaviour policy; nowhere.
 Origin = Literal["recorded", "recomputed", "estimated", "none"]
-BLOCK = 1 << 16  # rows looked at together, so that columns larger than memory stay on the disk
 # One row a step, in the record below.
 COLUMNS = (
     "observations", "actions", "rewards", "behaviour_log_probs", "terminated", "truncated",
@@ -155,7 +156,13 @@ class Trajectories:
     @property
     def episode_returns(self) -> np.ndarray:
         """Undiscounted return of each episode, [E], in units of reward."""
-        return np.add.reduceat(self.rewards.astype(np.float64), self.episode_starts[:-1])
+        starts = self.episode_starts
+        found = np.empty(self.episodes)
+        for first, last in stretches(starts):
+            rewards = self.rewards[starts[first] : starts[last]].astype(np.float64)
+            found[first:last] = np.add.reduceat(rewards, starts[first:last] - starts[first])
+            trim()
+        return found
 
     def next_observations(self) -> np.ndarray:
         """The observation after each step, [N, *O]; never one of another episode."""
@@ -188,8 +195,22 @@ class Trajectories:
         return f"sha256:{digest.hexdigest()}"
 
 
+def stretches(starts: np.ndarray, rows: int = 16 * BLOCK) -> Iterator[tuple[int, int]]:
+    """Episodes [first, last) that have at least so many rows together; the last of them what is left.
+
+    Args:
+        starts: row where each episode begins, and the number of rows, [E + 1].
+        rows: that are wanted.
+    """
+    first, episodes = 0, len(starts) - 1
+    while first < episodes:
+        last = min(int(np.searchsorted(starts, starts[first] + rows)), episodes)
+        yield first, last
+        first = last
+
+
 def _add(digest: "hashlib._Hash", name: str, column: np.ndarray) -> None:
     canonical = {"f": "<f8", "i": "<i8", "u": "<i8", "b": "|u1"}[column.dtype.kind]
     digest.update(f"{name} {canonical} {column.shape}".encode())
-    for start in range(0, len(column), BLOCK):
-        digest.update(np.ascontiguousarray(column[start : start + BLOCK], dtype=canonical).data)
+    for _, block in blocks(column):
+        digest.update(np.ascontiguousarray(block, dtype=canonical).data)

@@ -102,8 +102,7 @@ def of_actions(
         generator: of its noise.
     """
     encoder = _encoder(samples, space, policy)
-    last_rows = samples.episode_end.nonzero()[:, 0]
-    observation = torch.cat([samples.observation, samples.next_observation[last_rows]])
+    observation = torch.cat([samples.observation, samples.final_observation])
     pairs = [_actions_of(policy, chunk, generator) for chunk in observation.split(65536)]
     drawn, chance = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     return Inputs(features.table, features.following, encoder(_logged(samples, policy)), drawn, chance, encoder)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from gipo_cli.checkpoint_files import MANIFEST, STATE, find_latest, is_whole, write
 from gipo_cli.errors import RunError
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
+from gipo_cli.training.serialised import serialised
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,7 @@ def save(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dic
     Returns:
         The checkpoint's directory.
     """
-    files = {
-        f"{group}.safetensors": to_bytes({name: t.detach().cpu().contiguous() for name, t in members.items()})
-        for group, members in tensors.items()
-    }
+    files = {f"{group}.safetensors": serialised(members) for group, members in tensors.items()}
     text = json.dumps({"step": step, **state}, indent=1, sort_keys=True, allow_nan=False)
     return write(run, step, {**files, STATE: (text + "\n").encode()})
 

@@ -7,7 +7,6 @@ import torch
 
 from gipo_cli.data.trajectories import BehaviourWeights, Trajectories
 from gipo_cli.errors import SettingError
-from gipo_cli.policies.slices import sliced
 from gipo_cli.policies.weights import policy_from_weights
 from gipo_cli.training.samples import Samples
 
@@ -40,6 +39,5 @@ def by_dimension(samples: Samples, log: Trajectories) -> Samples:
         SettingError: as `require_dimensions`.
     """
     beta = policy_from_weights(require_dimensions(log), f"the behaviour policy in {log.name}").to(samples.device)
-    rows = torch.arange(len(samples.reward), device=samples.device)
-    parts = sliced(partial(samples.log_prob_parts, beta), rows)
+    parts = samples.at_every_row(partial(samples.log_prob_parts, beta))
     return replace(samples, behaviour_log_prob_parts=parts)

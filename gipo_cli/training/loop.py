@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,18 @@ from torch import Tensor
 from gipo_cli.advantages import Progress
 from gipo_cli.checkpoint_files import name_latest
 from gipo_cli.config import TrainConfig
+from gipo_cli.data.resident import trim
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
+from gipo_cli.training.columns import chunks, joined
 from gipo_cli.training.dimensions import by_dimension
 from gipo_cli.training.distributed import ALONE, Ranks
 from gipo_cli.training.handover import handed_over
 from gipo_cli.training.judgement import has_stalled, held_out_figures, held_out_weights, judge, judged_log_ratio
 from gipo_cli.training.order import ShuffledRows
-from gipo_cli.training.pieces import each, sharing
+from gipo_cli.training.pieces import sharing
 from gipo_cli.training.recorded import RecordedUpdates
 from gipo_cli.training.resuming import require_reports
 from gipo_cli.training.reuse import begin_from
@@ -87,6 +90,7 @@ def fit(
                 batch = Batch(objective, settings, now.advantage, samples, order.batch(now.step), ranks)
                 sums += update(now, batch)
                 now.step += 1
+                trim()
                 advance(1)
                 if run is not None and stop.limit.left < 0:
                     raise stop.interruption("between two reports; resuming begins at the checkpoint before.", run.path)
@@ -221,19 +225,18 @@ def report(config: TrainConfig, now: Training, batch: Batch, sums: Tensor) -> di
 @torch.no_grad()
 def log_ratios(now: Training, samples: Samples) -> dict[str, np.ndarray]:
     """What `gipo inspect-weights` reads: one number a logged row, and the step they belong to."""
-    rows = torch.arange(len(samples.reward), device=samples.device)
-    chunks = rows.split(65536)
-    log_ratio = torch.cat(each(lambda chunk: samples.log_ratio(now.policy, chunk), chunks))
+    log_ratio = samples.at_every_row(partial(samples.log_ratio, now.policy))
+    episode = joined(len(samples.reward), (chunk.long() for chunk in chunks(samples.episode)))
     parts = {}
     if samples.behaviour_log_prob_parts is not None:
-        found = torch.cat([samples.log_ratio_parts(now.policy, chunk) for chunk in chunks])
+        found = samples.at_every_row(partial(samples.log_ratio_parts, now.policy))
         parts = {"log_ratio_parts": found.cpu().numpy()}
     if samples.versions > 1:
         parts["version"] = samples.version.cpu().numpy()
     return {
         "log_ratio": log_ratio.cpu().numpy(),
         "advantage": now.advantage.cpu().numpy(),
-        "episode": samples.episode.cpu().numpy(),
+        "episode": episode.cpu().numpy(),
         "held_out": samples.held_out.cpu().numpy(),
         "home": samples.home.cpu().numpy(),
         "step": np.asarray(now.step),

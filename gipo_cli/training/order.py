@@ -1,8 +1,13 @@
 """Which rows each step trains on: a pure function of (seed, step), so a resumed run goes on where it stopped."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
+
+BLOCK = 2**14  # rows that follow each other, read together
+WINDOW = 2**6 * BLOCK  # rows that are shuffled together: 1,048,576
 
 
 def generator(seed: int, *purpose: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -14,20 +19,50 @@ def generator(seed: int, *purpose: int, device: torch.device | str = "cpu") -> t
 class ShuffledRows:
     """Batches of `rows` in an order shuffled anew each epoch.
 
-    `batch(step)` gives the same rows whenever it is asked: the shuffle of an epoch depends on (seed, epoch) alone. The
-    rows that do not fill a batch at an epoch's end sit that epoch out.
+    `batch(step)` gives the same rows whenever it is asked: the shuffle of an epoch depends on (seed, epoch) alone. An
+    epoch meets no row twice.
+
+    Up to WINDOW rows, every order of them is equally likely. More are shuffled a window at a time, so that the rows of
+    some thousand batches lie in 64 places and not in a million: each epoch lays the rows in a ring, cuts it at a place
+    drawn anew into blocks of BLOCK, and takes the blocks in an order drawn anew, 64 to a window; within a window every
+    order of its rows is equally likely. So each row is as likely as any other to be in a given batch, but for the
+    remainder of the ring, a block shorter than BLOCK that comes in the last window; a batch is a uniform draw from its
+    window without replacement, and a window is 64 random stretches of the log, not 1,048,576 random rows: means over
+    two batches of one window differ by less than over two batches of the log, where episodes differ.
+
+    The rows that do not fill a batch at a window's end sit that epoch out.
     """
 
     def __init__(self, rows: Tensor, batch_size: int, seed: int, purpose: int) -> None:
         self.rows, self.seed, self.purpose = rows, seed, purpose
         self.batch_size = min(batch_size, len(rows))
-        self.batches_per_epoch = len(rows) // self.batch_size
-        self._epoch, self._shuffled = -1, rows
+        self.window = WINDOW * math.ceil(self.batch_size / WINDOW)  # a whole number of blocks, and of use to any batch
+        self.batches_per_window = self.window // self.batch_size
+        windows, rest = divmod(len(rows), self.window)
+        self.batches_per_epoch = windows * self.batches_per_window + rest // self.batch_size
+        self._now, self._shuffled = (-1, -1), rows
 
     def batch(self, step: int) -> Tensor:
         """The rows of update number `step`, counted from 0."""
         epoch, place = divmod(step, self.batches_per_epoch)
-        if epoch != self._epoch:
-            shuffle = torch.randperm(len(self.rows), generator=generator(self.seed, self.purpose, epoch))
-            self._epoch, self._shuffled = epoch, self.rows[shuffle.to(self.rows.device)]
+        window, place = divmod(place, self.batches_per_window)
+        if (epoch, window) != self._now:
+            self._now = epoch, window
+            self._shuffled = self._all(epoch) if len(self.rows) <= self.window else self._of_window(epoch, window)
         return self._shuffled[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def _all(self, epoch: int) -> Tensor:
+        shuffle = torch.randperm(len(self.rows), generator=generator(self.seed, self.purpose, epoch))
+        return self.rows[shuffle.to(self.rows.device)]
+
+    def _of_window(self, epoch: int, window: int) -> Tensor:
+        draw, count = generator(self.seed, self.purpose, epoch), len(self.rows)
+        cut = torch.randint(count, (), generator=draw)
+        whole = torch.randperm(count // BLOCK, generator=draw)
+        first = window * (self.window // BLOCK)
+        blocks = whole[first : first + self.window // BLOCK]
+        places = (blocks[:, None] * BLOCK + torch.arange(BLOCK)).flatten()
+        if (window + 1) * self.window > count:  # the last
+            places = torch.cat([places, torch.arange(count // BLOCK * BLOCK, count)])
+        shuffle = torch.randperm(len(places), generator=generator(self.seed, self.purpose, epoch, window))
+        return self.rows[((places[shuffle] + cut) % count).to(self.rows.device)]

@@ -8,6 +8,7 @@ from gipo_cli.advantages import Estimate, Progress, Task
 from gipo_cli.config import TrainConfig
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
+from gipo_cli.training.columns import chunks, joined, mean_and_std
 from gipo_cli.training.distributed import ALONE, Ranks
 from gipo_cli.training.samples import Samples
 from gipo_cli.training.signals import Stop
@@ -30,7 +31,9 @@ def value(
         updates=config.critic_steps, seed=config.seed, progress=progress,
     )  # fmt: skip
     estimate = estimator(task, **config.advantage_settings)
-    return estimate.advantage / estimate.advantage[samples.held_in_rows].std().clamp_min(1e-12), {
+    _, std = mean_and_std(estimate.advantage, samples.held_in_rows)
+    scaled = (chunk / std.clamp_min(1e-12) for chunk in chunks(estimate.advantage))
+    return joined(len(estimate.advantage), scaled), {
         "explained": estimate.explained,
         "explained_lower": estimate.explained_lower,
         "explained_held_in": estimate.explained_held_in,

@@ -1,19 +1,28 @@
-"""The log as tensors on one device, with the episodes that never train anything set apart."""
+"""The log as tensors on one device, with the episodes that never train anything set apart.
 
+A column that memory does not take stays in its file (`data/cache.py`), and `column[rows]` reads those rows alone.
+"""
+
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gipo_cli.data.trajectories import Trajectories
+from gipo_cli.data.trajectories import Trajectories, stretches
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError
 from gipo_cli.policies.distributions import pre_squash as invert_tanh
 from gipo_cli.policies.policy import Policy
+from gipo_cli.policies.slices import sliced
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
+from gipo_cli.training.columns import LARGE, as_column, chunks, every_row, joined, rows_that, rows_where
 
 MOST_VERSIONS = 32  # told apart; a log that names more is cut into so many stretches of neighbouring versions
+MOST_JUDGED = 2**18  # rows, at each report; their mean is known to a five-hundredth of their spread
 
 
 @dataclass(frozen=True)
@@ -25,10 +34,10 @@ class Samples:
     pre_squash: Tensor | None  # [N, A] u with action = tanh(u); none where the policy does not squash
     reward: Tensor  # [N]
     behaviour_log_prob: Tensor  # [N]
-    next_observation: Tensor  # [N, O]
+    final_observation: Tensor  # [E, O]; what was seen after the last row of each episode
     terminated: Tensor  # [N] bool; nothing follows
     episode_end: Tensor  # [N] bool; the last row of its episode, terminated or cut
-    episode: Tensor  # [N] int64
+    episode: Tensor  # [N] int32
     version: Tensor  # [N] int64 from 0; which of several behaviour policies acted, oldest first
     home: Tensor  # [N] bool; rows of the policy that training starts from: KL, ESS and anchor are measured there
     held_out: Tensor  # [N] bool
@@ -46,24 +55,52 @@ class Samples:
         """What a Gaussian drew, [N, A]: the action, or the pre-squash action of a squashed policy."""
         return self.action if self.pre_squash is None else self.pre_squash
 
-    @property
+    @cached_property
     def versions(self) -> int:
         """How many behaviour policies took part."""
-        return int(self.version.max()) + 1
+        return 1 if _is_one_number(self.version) else int(self.version.max()) + 1
 
-    @property
+    @cached_property
     def judged_rows(self) -> Tensor:
-        """Held-out rows on which the policy is judged, int64."""
-        return self.held_out_rows[self.home[self.held_out_rows]]
+        """Held-out rows on which the policy is judged, int64; of many, whole episodes evenly spread over them."""
+        rows = self._at_home(self.held_out_rows)
+        if len(rows) <= MOST_JUDGED:
+            return rows
+        _, place = self.episode[rows].unique_consecutive(return_inverse=True)
+        return rows[place % math.ceil(len(rows) / MOST_JUDGED) == 0]
 
     def training_rows(self, stale_rows: bool) -> Tensor:
         """Held-in rows that the policy trains on, int64: those of the policy it starts from, or of all."""
-        return self.held_in_rows if stale_rows else self.held_in_rows[self.home[self.held_in_rows]]
+        return self.held_in_rows if stale_rows else self._at_home(self.held_in_rows)
+
+    def _at_home(self, rows: Tensor) -> Tensor:
+        return rows if _is_one_number(self.home) else rows_that(rows, self.home)
 
     def started_from(self, version: int | None) -> "Samples":
         """The same samples, judged on the rows of one version; on all of them where none is named."""
-        home = torch.ones_like(self.held_out) if version is None else self.version == version
+        home = _everywhere(self.held_out, torch.bool, 1) if version is None else self.version == version
         return replace(self, home=home)
+
+    def every_row(self) -> Iterator[Tensor]:
+        """Numbers of all rows, int64, a chunk at a time."""
+        return every_row(len(self.reward), self.device)
+
+    def at_every_row(self, say: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `say` says of some rows [B], [B, ...], at every row, [N, ...]; each has to be answered by itself."""
+        return joined(len(self.reward), (sliced(say, rows) for rows in self.every_row()))
+
+    def stretches(self) -> Iterator[slice]:
+        """Rows of whole episodes, about LARGE of them at a time: what runs along episodes needs no more at once."""
+        starts = np.append(0, self.episode_end.nonzero()[:, 0].cpu().numpy() + 1)
+        for first, last in stretches(starts, LARGE):
+            yield slice(int(starts[first]), int(starts[last]))
+
+    def next_observation(self, rows: Tensor) -> Tensor:
+        """What was seen after each of some rows, [..., O]: the row after it, or what its episode ended with."""
+        following = self.observation[(rows + 1).clamp_max(len(self.observation) - 1)]
+        ends = self.episode_end[rows]
+        following[ends] = self.final_observation[self.episode[rows[ends]]]
+        return following
 
     def log_ratio(self, policy: Behaviour, rows: Tensor) -> Tensor:
         """Log pi(a|s) - log beta(a|s) of some rows, [B]; carries the policy's gradient."""
@@ -108,44 +145,60 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
             f"{log.name} has {log.episodes} episode; at least 2 are needed.",
             "One is held out to tell whether what was learned holds beyond the rows it was learned from.",
         )
-    version = _version_of_row(log)
-    held_out = _draw_held_out(version[log.episode_starts[:-1]], held_out_fraction, seed)[log.episode_of_step]
+    version, mixed = _version_of_row(log), log.policy_versions is not None
+    first_rows, lengths = log.episode_starts[:-1], log.episode_lengths
+    held_out = np.repeat(_draw_held_out(version[first_rows], held_out_fraction, seed), lengths)
     ends = np.zeros(log.transitions, bool)
     ends[log.episode_starts[1:] - 1] = True
 
     def floats(column: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(column, np.float32).reshape(log.transitions, -1), device=device)
+        return as_column(column, np.float32, device).reshape(len(column), -1)
 
-    def vector(column: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(column, np.float32), device=device)
-
-    rows = np.arange(log.transitions)
     discrete = log.action_space.is_discrete
+    action = as_column(log.actions, np.int64, device) if discrete else floats(log.actions)
     pre_squash = None if log.pre_squash_actions is None else floats(log.pre_squash_actions)
     if log.convention == "tanh_gaussian" and pre_squash is None:
-        pre_squash = invert_tanh(floats(log.actions))
+        pre_squash = joined(log.transitions, map(invert_tanh, chunks(action)))
+    mask = as_column(held_out, np.bool_, device)
     return Samples(
         observation=floats(log.observations),
-        action=torch.as_tensor(log.actions.astype(np.int64), device=device) if discrete else floats(log.actions),
+        action=action,
         pre_squash=pre_squash,
-        reward=vector(log.rewards),
-        behaviour_log_prob=vector(log.behaviour_log_probs),
-        next_observation=floats(log.next_observations()),
-        terminated=torch.as_tensor(np.asarray(log.terminated, bool), device=device),
-        episode_end=torch.as_tensor(ends, device=device),
-        episode=torch.as_tensor(log.episode_of_step, device=device),
-        version=torch.as_tensor(version, device=device),
-        home=torch.ones(log.transitions, dtype=torch.bool, device=device),
-        held_out=torch.as_tensor(held_out, device=device),
-        held_in_rows=torch.as_tensor(rows[~held_out], device=device),
-        held_out_rows=torch.as_tensor(rows[held_out], device=device),
+        reward=as_column(log.rewards, np.float32, device),
+        behaviour_log_prob=as_column(log.behaviour_log_probs, np.float32, device),
+        final_observation=floats(log.final_observations),
+        terminated=as_column(log.terminated, np.bool_, device),
+        episode_end=as_column(ends, np.bool_, device),
+        episode=joined(log.transitions, _numbered(lengths, device)),
+        version=as_column(version, np.int64, device) if mixed else _everywhere(mask, torch.int64, 0),
+        home=_everywhere(mask, torch.bool, 1),
+        held_out=mask,
+        held_in_rows=rows_where(~held_out, device),
+        held_out_rows=rows_where(held_out, device),
     )
+
+
+def _everywhere(like: Tensor, dtype: torch.dtype, number: int) -> Tensor:
+    """A column as long as another that says the same of every row, and takes the room of one."""
+    return torch.full((1,), number, dtype=dtype, device=like.device).expand(len(like))
+
+
+def _is_one_number(column: Tensor) -> bool:
+    return column.stride() == (0,)
+
+
+def _numbered(lengths: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    """The number of its episode, for every row, in parts of whole episodes."""
+    starts = np.append(0, np.cumsum(lengths))
+    for first, last in stretches(starts):
+        numbers = np.repeat(np.arange(first, last, dtype=np.int32), lengths[first:last])
+        yield torch.as_tensor(numbers, device=device)
 
 
 def _version_of_row(log: Trajectories) -> np.ndarray:
     """Number of the policy that acted, [N]: that of the log where it names few, else stretches of equal length."""
     if log.policy_versions is None:
-        return np.zeros(log.transitions, np.int64)
+        return np.broadcast_to(np.int64(0), log.transitions)
     named, version = np.unique(np.asarray(log.policy_versions), return_inverse=True)
     if len(named) <= MOST_VERSIONS:
         return version.astype(np.int64)

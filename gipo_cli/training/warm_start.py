@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from gipo_cli.config import TrainConfig
+from gipo_cli.data.resident import trim
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError, DivergedError, SettingError, brief
@@ -23,6 +24,7 @@ from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 from gipo_cli.policies.weights import policy_from_weights, save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints, saved_policies
+from gipo_cli.training.columns import mean_and_std
 from gipo_cli.training.order import ShuffledRows, generator
 from gipo_cli.training.samples import Samples
 
@@ -129,6 +131,7 @@ def clone(config: TrainConfig, log: Trajectories, samples: Samples, progress: Pr
     )  # fmt: skip
     with progress("cloning", config.clone_steps) as advance:
         for step in updates:
+            trim()
             advance(1)
             if (step + 1) % CLONE_CHECK_EVERY and step + 1 < config.clone_steps:
                 continue
@@ -170,10 +173,9 @@ def _untrained(config: TrainConfig, log: Trajectories, samples: Samples) -> Beha
         torch.manual_seed(seed)
         policy = Policy(spec) if samples.versions == 1 else VersionedPolicy(spec, samples.versions)
     network = policy if isinstance(policy, Policy) else policy.shared
-    held_in = samples.observation[samples.held_in_rows]
-    network.observation_mean.copy_(held_in.mean(0))
+    mean, scale = mean_and_std(samples.observation, samples.held_in_rows)
+    network.observation_mean.copy_(mean)
     # A feature that never changes would be divided by nothing: leave it as it is.
-    scale = held_in.std(0)
     network.observation_scale.copy_(torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
     return policy
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gipo_cli.data import selection
+from gipo_cli.data import resident
 from gipo_cli.data.selection import concatenate, split_episodes, take_episodes
 from gipo_cli.data.trajectories import ActionSpace, BehaviourWeights, Trajectories
 from gipo_cli.errors import DataError
@@ -66,7 +66,7 @@ def test_episodes_that_are_not_there_are_refused(which):
 def test_what_memory_does_not_take_lives_in_a_file_without_a_name(tmp_path, monkeypatch):
     monkeypatch.setenv("GIPO_CACHE", str(tmp_path))
     monkeypatch.setenv("GIPO_COLUMN_MEMORY", "16")
-    monkeypatch.setattr(selection, "BLOCK", 2)
+    monkeypatch.setattr(resident, "BLOCK", 2)
     log = log_of((5, 4, 3))
     taken = take_episodes(log, [0, 2])
     assert isinstance(taken.observations, np.memmap)

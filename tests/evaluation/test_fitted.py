@@ -1,5 +1,7 @@
 """The fixed point against a linear solve, and what is learned of a corridor of which everything is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -143,7 +145,7 @@ def test_a_few_choices_are_all_counted_and_real_numbers_drawn():
     assert chance.numpy() == pytest.approx(np.tile([1 - TARGET, TARGET], (3, 1)), abs=1e-6)
     spec = PolicySpec("gaussian", STATES, 2, (4,))
     box = ActionSpace((2,), np.full(2, -1.0), np.ones(2))
-    real = samples.__class__(**{**vars(samples), "action": torch.randn(len(samples.reward), 2)})
+    real = replace(samples, action=torch.randn(len(samples.reward), 2))
     policy = Policy(spec)
     inputs = inputs_of(real, box, policy)
     read, chance = inputs.expected(torch.arange(3))
@@ -165,11 +167,11 @@ def test_every_choice_has_a_mark_and_many_a_number():
     log = corridor_log(4)
     samples = to_samples(log, 0.3, 0, torch.device("cpu"))
     picked = torch.stack([torch.arange(len(samples.reward)) % 3, torch.arange(len(samples.reward)) % 2], -1)
-    several = samples.__class__(**{**vars(samples), "action": picked})
+    several = replace(samples, action=picked)
     policy = Policy(PolicySpec("multi_categorical", STATES, 5, (4,), choices=(3, 2)))
     inputs = inputs_of(several, ActionSpace((2,), nvec=(3, 2)), policy)
     assert inputs.logged(torch.arange(3))[:, STATES:].tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 1], [0, 0, 1, 1, 0]]
-    lone = samples.__class__(**{**vars(samples), "action": picked[:, :1]})  # one dimension, and still a dimension
+    lone = replace(samples, action=picked[:, :1])  # one dimension, and still a dimension
     policy = Policy(PolicySpec("multi_categorical", STATES, 3, (4,), choices=(3,)))
     inputs = inputs_of(lone, ActionSpace((1,), nvec=(3,)), policy)
     assert inputs.logged(torch.arange(3))[:, STATES:].tolist() == np.eye(3).tolist()

@@ -9,6 +9,7 @@ from gipo_cli.data.checks.judges import SLACK, Clone, Judge, KnownPolicy
 from gipo_cli.data.checks.naming import diagnose
 from gipo_cli.data.checks.reference import Reference, at_another_age, clone_of
 from gipo_cli.data.checks.sample import Sample, draw
+from gipo_cli.data.checks.structure import is_constant
 from gipo_cli.data.findings import Finding
 from gipo_cli.data.log_prob_errors import uniform_log_prob
 from gipo_cli.data.trajectories import Trajectories
@@ -101,7 +102,7 @@ def _gain(judge: Clone, other: Reference, least: float, errors: int) -> float:
 
 def _too_few(log: Trajectories) -> Finding:
     values = log.behaviour_log_probs
-    if np.ptp(values) == 0 and abs(float(values[0]) - uniform_log_prob(log)) > SLACK:
+    if is_constant(values) and abs(float(values[0]) - uniform_log_prob(log)) > SLACK:
         return Finding(
             "constant-log-probs", "warning", float(values[0]),
             f"every log-prob is {values[0]:.4g}, no uniform policy's, and there are too few steps to say more.",

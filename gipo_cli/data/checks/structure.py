@@ -6,7 +6,8 @@ import numpy as np
 
 from gipo_cli.data.findings import Finding
 from gipo_cli.data.log_prob_errors import uniform_log_prob
-from gipo_cli.data.trajectories import BLOCK, Trajectories
+from gipo_cli.data.resident import BLOCK, blocks
+from gipo_cli.data.trajectories import Trajectories
 
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
 SATURATED = 1 - 1e-6  # |a| beyond this has lost its pre-squash value in float32
@@ -74,7 +75,7 @@ def _not_finite(log: Trajectories, name: str, column: np.ndarray) -> Finding | N
     if column.dtype.kind != "f":
         return None
     bad, first = 0, -1
-    for start, block in _blocks(column):
+    for start, block in blocks(column):
         # A sum is finite only where every number is, and costs one pass; overflow is looked at number by number.
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(block.sum(dtype=np.float64)):
@@ -118,7 +119,7 @@ def check_structure(log: Trajectories) -> list[Finding]:
 
 def _actions(log: Trajectories) -> Iterator[Finding]:
     if log.convention == "tanh_gaussian":
-        largest = max(float(np.abs(block).max()) for _, block in _blocks(log.actions))
+        largest = max(float(np.abs(block).max()) for _, block in blocks(log.actions))
         if largest > 1:
             bounds = [bound for bound in (log.action_space.low, log.action_space.high) if bound is not None]
             known = len(bounds) == 2 and np.isfinite(bounds).all() and largest <= np.abs(bounds).max()
@@ -143,8 +144,8 @@ def _actions(log: Trajectories) -> Iterator[Finding]:
 
 def _clipped(log: Trajectories) -> Iterator[Finding]:
     """Atoms at the least and the largest action: what was stored was clipped, the log-prob is of the sampled one."""
-    low = np.min([block.min(0) for _, block in _blocks(log.actions)], 0)
-    high = np.max([block.max(0) for _, block in _blocks(log.actions)], 0)
+    low = np.min([block.min(0) for _, block in blocks(log.actions)], 0)
+    high = np.max([block.max(0) for _, block in blocks(log.actions)], 0)
     share = _share(log, lambda block: ((block == low) | (block == high)).any(-1))
     # One row in a short log is at the largest value by being the largest.
     if share * log.transitions > 2 * log.actions[0].size + 1 and share > MOST_AT_BOUNDS:
@@ -160,7 +161,7 @@ def _clipped(log: Trajectories) -> Iterator[Finding]:
 def _placeholders(log: Trajectories) -> Iterator[Finding]:
     """Values that stand for none: every policy is allowed a constant if it is uniform, which `log_probs` looks at."""
     values = log.behaviour_log_probs
-    if log.log_probs_origin == "none" or log.action_space.is_discrete or np.ptp(values) == 0:
+    if log.log_probs_origin == "none" or log.action_space.is_discrete or is_constant(values):
         return
     found, counts = np.unique(values[: 16 * BLOCK], return_counts=True)
     share, most = counts.max() / counts.sum(), int(counts.argmax())
@@ -175,8 +176,13 @@ def _placeholders(log: Trajectories) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def is_constant(column: np.ndarray) -> bool:
+    """Whether every number of a column is the first one."""
+    return all((block == column[0]).all() for _, block in blocks(column))
+
+
 def _no_rewards(log: Trajectories) -> Iterator[Finding]:
-    if not log.rewards.any():
+    if not any(block.any() for _, block in blocks(log.rewards)):
         yield Finding(
             "no-rewards", "warning", 0.0, "every reward is 0.", "every advantage is 0: there is nothing to learn."
         )
@@ -216,7 +222,7 @@ def duplicate_episodes(log: Trajectories) -> np.ndarray:
     none = np.zeros(log.episodes, bool)
     if log.observations.dtype.kind != "f" or log.episodes < 2 or log.episode_lengths.max() == 1:
         return none
-    if all(np.array_equal(block, np.rint(block)) for _, block in _blocks(log.observations)):
+    if all(np.array_equal(block, np.rint(block)) for _, block in blocks(log.observations)):
         return none
     # An episode is looked at twice only where its length, first observation and rewards occur again.
     starts = log.episode_starts[:-1]
@@ -248,10 +254,5 @@ def _error(name: str, value: float, meaning: str, effect: str = "", repair: str 
     return Finding(name, "error", float(value), meaning, effect, repair, hint)
 
 
-def _blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, len(column), BLOCK):
-        yield start, column[start : start + BLOCK]
-
-
 def _share(log: Trajectories, which: Callable[[np.ndarray], np.ndarray]) -> float:
-    return sum(int(which(block).sum()) for _, block in _blocks(log.actions)) / log.transitions
+    return sum(int(which(block).sum()) for _, block in blocks(log.actions)) / log.transitions

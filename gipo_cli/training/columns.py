@@ -1,0 +1,107 @@
+"""Columns as tensors, one number or vector a row: made and looked at in chunks, in memory or mapped from a disk.
+
+Which of the two a column is changes no number: what depends on the order of a sum goes by the number of rows.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gipo_cli.data.cache import scratch
+from gipo_cli.data.resident import blocks, trim
+
+CHUNK = 65536  # rows
+LARGE = 2**20  # rows; of more, sums are taken chunk by chunk
+
+
+def as_column(values: np.ndarray, dtype: type[np.generic], device: torch.device) -> Tensor:
+    """A column of a log on the device; on the CPU the log's own bytes where they are of that type already."""
+    if device.type != "cpu":
+        return torch.as_tensor(np.asarray(values, dtype), device=device)
+    if values.dtype != dtype or not values.flags.c_contiguous:
+        made = scratch(values.shape, np.dtype(dtype))
+        for start, block in blocks(values):
+            made[start : start + len(block)] = block
+        values = made
+    return _tensor(values)
+
+
+def joined(rows: int, parts: Iterable[Tensor], axis: int = 0) -> Tensor:
+    """Parts laid end to end along an axis as one column of so many rows; there is never more than one in memory."""
+    whole, end = None, 0
+    for part in parts:
+        whole = _empty_like(part, rows, axis) if whole is None else whole
+        whole.narrow(axis, end, part.shape[axis]).copy_(part)
+        end += part.shape[axis]
+        trim()
+    assert whole is not None
+    return whole
+
+
+def every_row(rows: int, device: torch.device) -> Iterator[Tensor]:
+    """The numbers of all rows, a chunk at a time; trimmed after each."""
+    for start in range(0, rows, CHUNK):
+        yield torch.arange(start, min(start + CHUNK, rows), device=device)
+        trim()
+
+
+def chunks(column: Tensor) -> Iterator[Tensor]:
+    """A column, or a list of rows, a chunk at a time; trimmed after each."""
+    for chunk in column.split(CHUNK):
+        yield chunk
+        trim()
+
+
+def rows_where(mask: np.ndarray, device: torch.device) -> Tensor:
+    """Numbers of the rows where a mask [N] holds, int64."""
+    found = (np.flatnonzero(block) + start for start, block in blocks(mask))
+    return joined(int(np.count_nonzero(mask)), (torch.as_tensor(rows, device=device) for rows in found))
+
+
+def rows_that(rows: Tensor, mask: Tensor) -> Tensor:
+    """Those of some rows where a mask [N] holds."""
+    count = sum(int(mask[chunk].sum()) for chunk in chunks(rows))
+    return joined(count, (chunk[mask[chunk]] for chunk in chunks(rows)))
+
+
+def mean_and_std(column: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (of the sample, n - 1) over some rows, [...] of a column [N, ...].
+
+    Of many rows, sums of squares about the mean of the first ones: about 0 they lose the digits of a column that is far
+    from it.
+    """
+    if len(rows) <= LARGE:
+        found = column[rows]
+        return found.mean(0), found.std(0)
+    middle = column[rows[:CHUNK]].double().mean(0)
+    total, square = torch.zeros_like(middle), torch.zeros_like(middle)
+    for chunk in chunks(rows):
+        gap = column[chunk].double() - middle
+        total += gap.sum(0)
+        square += gap.square().sum(0)
+    variance = (square - total.square() / len(rows)) / (len(rows) - 1)
+    return (middle + total / len(rows)).to(column.dtype), variance.clamp_min(0).sqrt().to(column.dtype)
+
+
+def mean(column: Tensor) -> Tensor:
+    """Mean of a column in float64."""
+    if len(column) <= LARGE:
+        return column.double().mean()
+    return torch.stack([chunk.double().sum() for chunk in chunks(column)]).sum() / len(column)
+
+
+def _empty_like(part: Tensor, rows: int, axis: int) -> Tensor:
+    shape = list(part.shape)
+    shape[axis] = rows
+    if part.device.type != "cpu":
+        return part.new_empty(shape)
+    return _tensor(scratch(tuple(shape), part.new_empty(0).numpy().dtype))
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does anyone write to a log
+        return torch.from_numpy(values)

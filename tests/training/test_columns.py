@@ -1,0 +1,59 @@
+"""Columns in memory and mapped: the same numbers, and sums that do not lose digits."""
+
+import numpy as np
+import pytest
+import torch
+
+from gipo_cli.data import resident
+from gipo_cli.training import columns
+from gipo_cli.training.columns import as_column, joined, mean, mean_and_std, rows_that, rows_where
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=["memory", "mapped"])
+def limit(request, tmp_path, monkeypatch):
+    """Everything in memory, or everything mapped, a few rows at a time."""
+    monkeypatch.setenv("GIPO_CACHE", str(tmp_path))
+    monkeypatch.setenv("GIPO_COLUMN_MEMORY", str(2**40) if request.param == "memory" else "0")
+    monkeypatch.setattr(columns, "CHUNK", 7)
+    monkeypatch.setattr(resident, "RESIDENT", 0)
+
+
+@pytest.mark.usefixtures("limit")
+def test_a_column_is_the_logs_own_bytes_or_its_numbers_in_another_type():
+    plain = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
+    assert as_column(plain, np.float32, CPU).data_ptr() == plain.ctypes.data
+    for other in (plain.astype(np.float64), plain[:, ::-1], np.asfortranarray(plain)):
+        torch.testing.assert_close(as_column(other, np.float32, CPU), torch.as_tensor(other.astype(np.float32)))
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize("axis", [0, 1])
+def test_parts_are_laid_end_to_end(axis):
+    whole = torch.randn(20, 30, generator=torch.Generator().manual_seed(0))
+    found = joined(whole.shape[axis], iter(whole.split(7, axis)), axis)
+    assert torch.equal(found, whole)
+
+
+@pytest.mark.usefixtures("limit")
+def test_rows_are_those_where_a_mask_holds():
+    mask = np.random.default_rng(0).random(200_000) < 0.3
+    found = rows_where(mask, CPU)
+    np.testing.assert_array_equal(found.numpy(), np.flatnonzero(mask))
+    other = torch.as_tensor(np.random.default_rng(1).random(200_000) < 0.5)
+    few = found[:100]
+    assert torch.equal(rows_that(few, other), few[other[few]])
+    assert len(rows_where(np.zeros(5, bool), CPU)) == 0
+
+
+@pytest.mark.usefixtures("limit")
+def test_mean_and_spread_of_many_rows_keep_their_digits_far_from_0(monkeypatch):
+    column = torch.randn(5000, 2, generator=torch.Generator().manual_seed(0)) * 0.1 + 1000
+    rows = torch.arange(0, 5000, 2)
+    exact = column[rows].double()
+    monkeypatch.setattr(columns, "LARGE", 100)
+    found, spread = mean_and_std(column, rows)
+    torch.testing.assert_close(found, exact.mean(0).float())
+    torch.testing.assert_close(spread, exact.std(0).float())  # sums of squares about 0 would leave none of its digits
+    torch.testing.assert_close(mean(column[:, 0]), column[:, 0].double().mean())
