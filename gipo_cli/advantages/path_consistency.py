@@ -12,12 +12,12 @@ from gipo_cli.advantages.explained import path_returns, scored, squared_gaps
 from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.data.resident import trim
+from gipo_cli.pieces import differentiate, each, pieces
 from gipo_cli.policies.layers import Linear
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
 from gipo_cli.training.columns import mean_and_std
 from gipo_cli.training.order import generator
-from gipo_cli.training.pieces import differentiate, each, pieces
 from gipo_cli.training.samples import Samples
 
 WIDTH = 128

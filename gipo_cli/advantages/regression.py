@@ -8,11 +8,13 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from gipo_cli.advantages.networks import SLICE
+from gipo_cli.pieces import differentiate, pieces
 from gipo_cli.training.samples import Samples
 
 BATCH = 1024
@@ -77,12 +79,7 @@ def regress(
     for update in range(1, updates + 1):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * (update - 1) / updates))
-        batch = rows.batch()
-        error = errors(networks, batch)
-        if weight is not None:
-            error = error * weight[:, batch]
-        optimizer.zero_grad()
-        error.mean(-1).sum().backward()
+        _differentiate(parameters, partial(_weighted, networks, errors, weight), rows.batch())
         nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         optimizer.step()
         _follow(slow, networks, max(AVERAGING, 1 / update))
@@ -94,6 +91,19 @@ def regress(
             for was, now in zip(kept.parameters(), slow.parameters(), strict=True):
                 was.data[better] = now.data[better]
     networks.load_state_dict(kept.state_dict())
+
+
+def _weighted(
+    networks: nn.Module, errors: Callable[[nn.Module, Tensor], Tensor], weight: Tensor | None, rows: Tensor
+) -> Tensor:
+    """Sum of the squared errors at some rows, each as often as it counts."""
+    error = errors(networks, rows)
+    return error.sum() if weight is None else (error * weight[:, rows]).sum()
+
+
+def _differentiate(parameters: list[nn.Parameter], summed: Callable[[Tensor], Tensor], batch: Tensor) -> None:
+    """Gradients of the mean over a batch."""
+    differentiate(parameters, lambda rows: summed(rows) / len(batch), pieces(batch))
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from gipo_cli.pieces import differentiate, pieces
+
 P = TypeVar("P", bound=nn.Module)
 
 
@@ -31,10 +33,13 @@ def ascend(
     Yields:
         The number of each step, after it was made.
     """
-    return descend(
-        policy, lambda step: -log_prob(policy, batch(step)).mean(),
-        steps=steps, learning_rate=learning_rate, max_gradient_norm=max_gradient_norm,
-    )  # fmt: skip
+    parameters = [*policy.parameters()]
+
+    def differentiated(step: int) -> None:
+        rows = batch(step)
+        differentiate(parameters, lambda part: -log_prob(policy, part).sum() / len(rows), pieces(rows))
+
+    return _by_adam(policy, differentiated, steps, learning_rate, max_gradient_norm)
 
 
 def descend(
@@ -46,12 +51,18 @@ def descend(
     max_gradient_norm: float,
 ) -> Iterator[int]:
     """Lower a loss of each step by Adam, the rate falling to a thirtieth along a cosine; see `ascend`."""
+    return _by_adam(network, lambda step: loss(step).backward(), steps, learning_rate, max_gradient_norm)
+
+
+def _by_adam(
+    network: nn.Module, put_gradients: Callable[[int], None], steps: int, learning_rate: float, max_gradient_norm: float
+) -> Iterator[int]:
+    """Steps along the gradients that `put_gradients` puts in place."""
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, learning_rate / 30)
     for step in range(steps):
-        value = loss(step)
         optimizer.zero_grad()
-        value.backward()
+        put_gradients(step)
         torch.nn.utils.clip_grad_norm_(network.parameters(), max_gradient_norm)
         optimizer.step()
         schedule.step()

@@ -15,6 +15,7 @@ from gipo_cli.config import TrainConfig
 from gipo_cli.data.resident import trim
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DivergedError
+from gipo_cli.pieces import sharing
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.columns import chunks, joined
@@ -23,7 +24,6 @@ from gipo_cli.training.distributed import ALONE, Ranks
 from gipo_cli.training.handover import handed_over
 from gipo_cli.training.judgement import has_stalled, held_out_figures, held_out_weights, judge, judged_log_ratio
 from gipo_cli.training.order import ShuffledRows
-from gipo_cli.training.pieces import sharing
 from gipo_cli.training.recorded import RecordedUpdates
 from gipo_cli.training.resuming import require_reports
 from gipo_cli.training.reuse import begin_from

@@ -14,7 +14,7 @@ from torch import Tensor
 from gipo_cli.config import TrainConfig
 from gipo_cli.objectives.traits import has_trait
 from gipo_cli.training.state import Training
-from gipo_cli.training.update import Batch, descend, scheduled_rate, set_learning_rate, update
+from gipo_cli.training.update import Batch, scheduled_rate, set_learning_rate, take_step, update
 
 WARM_UP = 3  # updates before recording: they make the optimizer's state, and the libraries' workspaces
 
@@ -68,7 +68,7 @@ class RecordedUpdates:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
-                found = descend(self.config, now, batch)
+                found = take_step(self.config, now, batch)
             finally:
                 torch.cuda.set_sync_debug_mode(before)
         torch.cuda.current_stream().wait_stream(stream)
@@ -81,5 +81,5 @@ class RecordedUpdates:
         self._rows = batch.rows.clone()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._found = descend(self.config, now, replace(batch, rows=self._rows))
+            self._found = take_step(self.config, now, replace(batch, rows=self._rows))
         self._graph = graph

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from gipo_cli.config import TrainConfig
 from gipo_cli.objectives.traits import has_trait
+from gipo_cli.pieces import differentiate, each, pieces, total
 from gipo_cli.policies.policy import Policy
 from gipo_cli.training.distributed import ALONE, Ranks
 from gipo_cli.training.natural_step import natural_step
-from gipo_cli.training.pieces import differentiate, each, pieces, total
 from gipo_cli.training.samples import Samples
 from gipo_cli.training.state import Training
 
@@ -71,10 +71,10 @@ def update(config: TrainConfig, now: Training, batch: Batch) -> Tensor:
         Loss of the batch and its KL(beta || pi) at home in nats, before the step, [2]; no gradient.
     """
     set_learning_rate(now.optimizer, scheduled_rate(config, now.step))
-    return descend(config, now, batch)
+    return take_step(config, now, batch)
 
 
-def descend(config: TrainConfig, now: Training, batch: Batch) -> Tensor:
+def take_step(config: TrainConfig, now: Training, batch: Batch) -> Tensor:
     """As `update`, at the learning rate that the optimizer has: on a GPU the same work whatever the step.
 
     The anchor is steered by the batch's KL before its pull is added. The pieces of a batch on the CPU are shared out

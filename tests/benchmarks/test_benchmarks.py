@@ -20,6 +20,7 @@ from gipo_cli.training.samples import to_samples
 from gipo_cli.training.state import begun, restore
 from tests.benchmarks import advantages, loading, made_up, rollouts, updates, values, weights
 from tests.benchmarks.comparison import Comparison, Subject, measure
+from tests.benchmarks.gpu_profile import Filled, filled
 from tests.benchmarks.made_up import ACTION, HIDDEN, OBSERVATION
 from tests.benchmarks.peers import jax_scan, matrix_products, plain_torch
 from tests.benchmarks.processes import ROOT
@@ -165,3 +166,9 @@ def test_the_command_writes_what_it_prints(tmp_path):
     assert all(f"**{name}**" in done.stdout for name in named)
     assert {result["threads"] for result in document["results"]} == {1}
     assert document["machine"]["versions"]["torch"] == torch.__version__.partition("+")[0] or "+" in torch.__version__
+
+
+def test_a_profile_counts_what_runs_and_what_is_between():
+    # 0-4 and 2-5 overlap, then 1 us of nothing, 6-8, then 12 us of it, 20-30.
+    found = filled([(20.0, 30.0), (0.0, 4.0), (2.0, 5.0), (6.0, 8.0)])
+    assert found == Filled(kernels=4, total=30.0, busy=17 / 30, long_gaps=1, longest_gap=12.0)

@@ -51,8 +51,8 @@ def peers(made: Arrays, batch: int) -> "dict[str, Callable[[], Subject]]":
     }
 
 
-def gipo(rows: int, batch: int) -> Subject:
-    """Our update, on the log that the arrays are."""
+def gipo(rows: int, batch: int, device: str = "cpu", *, recorded: bool = True) -> Subject:
+    """Our update, on the log that the arrays are; on a GPU recorded as a graph, or launched kernel by kernel."""
     import torch
 
     from gipo_cli.config import TrainConfig
@@ -60,11 +60,11 @@ def gipo(rows: int, batch: int) -> Subject:
     from gipo_cli.training.samples import to_samples
     from gipo_cli.training.state import begun
 
-    config = TrainConfig("made-up", batch_size=batch, steps=10**9)
-    samples = to_samples(made_up.log(rows), config.held_out_fraction, config.seed, torch.device("cpu"))
+    config = TrainConfig("made-up", batch_size=batch, steps=10**9, cuda_graph=recorded)
+    samples = to_samples(made_up.log(rows), config.held_out_fraction, config.seed, torch.device(device))
     torch.manual_seed(0)
-    policy = Policy(PolicySpec("gaussian", OBSERVATION, ACTION, HIDDEN, "tanh"))
-    advantage = torch.as_tensor(made_up.arrays(rows).advantage)
+    policy = Policy(PolicySpec("gaussian", OBSERVATION, ACTION, HIDDEN, "tanh")).to(device)
+    advantage = torch.as_tensor(made_up.arrays(rows).advantage, device=device)
     return Subject(update_of(config, samples, begun(config, policy, advantage, {"warm_start": {"kl": 0.0}}, None)))
 
 
@@ -72,15 +72,16 @@ def update_of(config: "TrainConfig", samples: "Samples", now: "Training") -> "Ca
     """What `loop.fit` does between two reports, so many times; a test holds it to the bytes that fit comes to."""
     import torch
 
+    from gipo_cli.pieces import sharing
     from gipo_cli.registry import OBJECTIVES
     from gipo_cli.training.loop import TRAIN_ORDER
     from gipo_cli.training.order import ShuffledRows
-    from gipo_cli.training.pieces import sharing
-    from gipo_cli.training.update import Batch, update
+    from gipo_cli.training.recorded import RecordedUpdates
+    from gipo_cli.training.update import Batch
 
     objective, settings = OBJECTIVES.load(config.objective), now.width.settings(config.settings)
     order = ShuffledRows(samples.training_rows(config.stale_rows), config.batch_size, config.seed, TRAIN_ORDER)
-    sums = torch.zeros(2, device=samples.device)
+    sums, update = torch.zeros(2, device=samples.device), RecordedUpdates(config, samples.device)
 
     def updates(times: int) -> None:
         with sharing(0):
@@ -89,5 +90,7 @@ def update_of(config: "TrainConfig", samples: "Samples", now: "Training") -> "Ca
                     update(config, now, Batch(objective, settings, now.advantage, samples, order.batch(now.step)))
                 )
                 now.step += 1
+            if samples.device.type == "cuda":
+                torch.cuda.synchronize(samples.device)
 
     return updates

@@ -10,9 +10,9 @@ from gipo_cli.advantages import Progress, Task, path_consistency
 from gipo_cli.advantages.networks import Networks, standardised
 from gipo_cli.advantages.regression import regress, rows_of
 from gipo_cli.advantages.traces import discounted_returns
+from gipo_cli.pieces import sharing
 from gipo_cli.policies.policy import Policy, PolicySpec
 from gipo_cli.training.order import generator
-from gipo_cli.training.pieces import sharing
 from gipo_cli.training.samples import Samples, to_samples
 from tests.benchmarks import made_up
 from tests.benchmarks.comparison import Comparison, Subject, Timed

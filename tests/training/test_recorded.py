@@ -13,7 +13,7 @@ from gipo_cli.training import recorded
 from gipo_cli.training.recorded import WARM_UP, RecordedUpdates
 from gipo_cli.training.samples import to_samples
 from gipo_cli.training.state import begun
-from gipo_cli.training.update import Batch, descend, update
+from gipo_cli.training.update import Batch, take_step, update
 from tests.benchmarks import made_up
 
 CONFIG = TrainConfig("made-up", steps=20)  # the learning rate falls over the last four
@@ -30,7 +30,7 @@ class Graph:
     recordings = 0
 
     def replay(self):
-        self.result.copy_(descend(*self.call))
+        self.result.copy_(take_step(*self.call))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def graphs(monkeypatch):
             return graph.result
 
         Graph.recordings += 1
-        monkeypatch.setattr(recorded, "descend", note)
+        monkeypatch.setattr(recorded, "take_step", note)
         yield
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)

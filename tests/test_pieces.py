@@ -5,12 +5,12 @@ import threading
 import pytest
 import torch
 
+from gipo_cli import pieces as module
 from gipo_cli.objectives.gipo import gipo
 from gipo_cli.objectives.m2po import m2po
+from gipo_cli.pieces import ROWS, cores, differentiate, each, pieces, sharing
 from gipo_cli.policies.layers import NARROW, linear
 from gipo_cli.policies.policy import Policy, PolicySpec
-from gipo_cli.training import pieces as module
-from gipo_cli.training.pieces import ROWS, cores, differentiate, each, pieces, sharing
 from gipo_cli.training.update import Batch
 
 
