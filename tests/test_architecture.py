@@ -58,7 +58,7 @@ def test_each_file_keeps_to_its_place(path):
         allowed = ("gipo_cli.errors", "gipo_cli.settings")
         assert all(name in allowed or name.startswith("gipo_cli.objectives.") for name in ours)
     if place.startswith("diagnostics/"):
-        assert outside <= {"numpy", "gipo_cli"} | ({"arviz_stats"} if path.stem == "pareto_k" else set())
+        assert outside <= {"numpy", "gipo_cli"}
         assert all(name == "gipo_cli.diagnostics" or name.startswith("gipo_cli.diagnostics.") for name in ours)
     for folder in ("commands", "data/readers", "data/writers", "evaluation/estimators"):
         if place.startswith(f"{folder}/"):

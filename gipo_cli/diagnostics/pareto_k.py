@@ -1,16 +1,14 @@
 """How heavy the tail of the weights is: whether a mean of them settles at all, and at how many samples."""
 
 import math
-import warnings
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.generalised_pareto import shape
+
 FEWEST = 25  # samples: with fewer, the tail that is fitted has fewer than five
 WORST_GOOD = 0.7  # Vehtari et al., section 3.2.4
-SHOWN = 5  # tails: fewer, and PSIS would take them for a small sample, of which it fits a fifth
 WIDEST_TAIL = 500.0  # nats between the tail's ends; beyond, weights divided by the largest underflow
 
 
@@ -25,7 +23,7 @@ def pareto_k(log_weight: NDArray[np.floating]) -> float:
     A tail so wide that its weights underflow, and one that reaches weights of 0, has Hill's estimate in its place, the
     mean excess of the log weights.
 
-    Source: Vehtari, Simpson, Gelman, Yao and Gabry 2024, https://arxiv.org/abs/1507.02646; fitted by arviz-stats
+    Source: Vehtari, Simpson, Gelman, Yao and Gabry 2024, https://arxiv.org/abs/1507.02646
 
     Args:
         log_weight: natural log of the weights, [N]; any constant may be added.
@@ -36,8 +34,7 @@ def pareto_k(log_weight: NDArray[np.floating]) -> float:
     if log_weight.size < FEWEST:
         raise ValueError(f"there are fewer than {FEWEST} samples")
     size = _tail_size(log_weight.size)
-    largest = _largest(log_weight, SHOWN * (size + 1))
-    tail = largest[-size - 1 :]
+    tail = _largest(log_weight, size + 1)
     tail = tail[tail > -np.inf]
     if tail.size < 2:
         raise ValueError("fewer than two weights are above 0")
@@ -45,15 +42,8 @@ def pareto_k(log_weight: NDArray[np.floating]) -> float:
         raise ValueError("the largest weights are all alike")
     if tail.size <= size or tail[-1] - tail[0] > WIDEST_TAIL:
         return float(np.mean(tail[1:] - tail[0]))
-    from arviz_stats.base.array import array_stats
-
-    smooth: Callable[..., Any] = array_stats.psislw
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # It takes the log-likelihood that was left out, which is the log weight with its sign turned, and fits the
-        # largest 3 sqrt(n / r_eff) of the n that it is shown.
-        r_eff = largest.size / ((size + 0.5) / 3) ** 2 if largest.size < log_weight.size else 1.0
-        return float(smooth(-largest, r_eff=r_eff)[1])
+    weight = np.exp(tail - tail[-1])
+    return shape(weight[1:] - weight[0])
 
 
 def _largest(column: NDArray[np.floating], count: int) -> NDArray[np.float64]:
