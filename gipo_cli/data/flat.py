@@ -14,7 +14,7 @@ import numpy as np
 
 from gipo_cli.data.cache import filled
 from gipo_cli.data.log_probs import DISCRETE, convention_of
-from gipo_cli.data.resident import blocks, trim
+from gipo_cli.data.resident import blocks, rows_of, trim
 from gipo_cli.data.trajectories import BLOCK, ActionSpace, BehaviourWeights, Trajectories, space_of_choices
 from gipo_cli.errors import DataError
 
@@ -308,7 +308,7 @@ def _give_up_last_steps(
     if (~kept).any():
         flat.notes.append(f"no next observations: the last step of {(~kept).sum()} cut episodes was given up.")
     trimmed = {name: None if column is None else _kept(column, kept, name) for name, column in log.items()}
-    return trimmed, np.concatenate([[0], np.cumsum(lengths[whole])]), observations[last[whole]]
+    return trimmed, np.concatenate([[0], np.cumsum(lengths[whole])]), rows_of(observations, last[whole])
 
 
 def _kept(column: np.ndarray, kept: np.ndarray, name: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from weakref import WeakSet
 import numpy as np
 
 BLOCK = 1 << 16  # rows looked at together, so that columns larger than memory stay on the disk
+SCATTERED = 2**11  # rows, each of a place of its own, that are looked at together
 RESIDENT = 2**28  # bytes of mapped pages that stay between two looks
 
 
@@ -61,6 +62,15 @@ def blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for start in range(0, len(column), BLOCK):
         yield start, column[start : start + BLOCK]
         trim()
+
+
+def rows_of(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some rows of a column, in memory; trimmed on the way, since with each row the kernel maps up to 64 KiB."""
+    found = np.empty((len(rows), *column.shape[1:]), column.dtype)
+    for start in range(0, len(rows), SCATTERED):
+        found[start : start + SCATTERED] = column[rows[start : start + SCATTERED]]
+        trim()
+    return found
 
 
 def _mapped_bytes() -> int:

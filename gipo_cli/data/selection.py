@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gipo_cli.data.cache import scratch
-from gipo_cli.data.resident import blocks
+from gipo_cli.data.resident import blocks, rows_of
 from gipo_cli.data.trajectories import COLUMNS, ActionSpace, BehaviourWeights, Trajectories
 from gipo_cli.errors import DataError
 
@@ -69,7 +69,7 @@ def drop_edge_rows(log: Trajectories, edge: Literal["first", "last"]) -> Traject
         last = starts[1:] - 1
         kept[last] = False
         truncated[last[whole] - 1] = True
-        final = np.asarray(log.observations[last[whole]])
+        final = rows_of(log.observations, last[whole])
     columns: dict[str, Any] = {
         name: column[kept] for name, column in (log.columns() | {"truncated": truncated}).items()
     }

@@ -6,7 +6,7 @@ import numpy as np
 
 from gipo_cli.data.findings import Finding
 from gipo_cli.data.log_prob_errors import uniform_log_prob
-from gipo_cli.data.resident import BLOCK, blocks
+from gipo_cli.data.resident import BLOCK, blocks, rows_of
 from gipo_cli.data.trajectories import Trajectories
 
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
@@ -226,7 +226,7 @@ def duplicate_episodes(log: Trajectories) -> np.ndarray:
         return none
     # An episode is looked at twice only where its length, first observation and rewards occur again.
     starts = log.episode_starts[:-1]
-    first = log.observations[starts].reshape(log.episodes, -1).astype(np.float64)
+    first = rows_of(log.observations, starts).reshape(log.episodes, -1).astype(np.float64)
     key = np.column_stack([log.episode_lengths, first, log.episode_returns])
     _, same, counts = np.unique(key, axis=0, return_inverse=True, return_counts=True)
     seen: set[bytes] = set()
