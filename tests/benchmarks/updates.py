@@ -86,9 +86,7 @@ def update_of(config: "TrainConfig", samples: "Samples", now: "Training") -> "Ca
     def updates(times: int) -> None:
         with sharing(0):
             for _ in range(times):
-                sums.add_(
-                    update(config, now, Batch(objective, settings, now.advantage, samples, order.batch(now.step)))
-                )
+                sums.add_(update(now, Batch(objective, settings, now.advantage, samples, order.batch(now.step))))
                 now.step += 1
             if samples.device.type == "cuda":
                 torch.cuda.synchronize(samples.device)
