@@ -6,26 +6,19 @@ from pathlib import Path
 from gipo_cli import checkpoint_files
 from gipo_cli.batch.directory import BatchDirectory, Listed
 from gipo_cli.batch.jobfile import Job
-from gipo_cli.config import TrainConfig
 from gipo_cli.runs import RECORD
 
 
 def listed(jobs: Sequence[Job]) -> list[Listed]:
     """The jobs in order, each with the first one of the file that begins as it does, if that is not itself."""
+    from gipo_cli.training.reuse import start_of  # loads torch, which reading a batch does not need
+
     first: dict[str, str] = {}
-    leaders = [first.setdefault(_start_of(job.config), job.name) for job in jobs]
+    leaders = [first.setdefault(start_of(job.config), job.name) for job in jobs]
     return [
         Listed(job.name, job.given, job.fail_if, leader if leader != job.name else "")
         for job, leader in zip(jobs, leaders, strict=True)
     ]
-
-
-def _start_of(config: TrainConfig) -> str:
-    """The same text for two configurations where the second may `--reuse` the first; more than it needs, never less."""
-    from gipo_cli.training.reuse import DECIDES, DECIDES_A_CLONE  # loads torch, which reading a batch does not need
-
-    decides = [getattr(config, name) for name in (*DECIDES, *DECIDES_A_CLONE)]
-    return repr((config.dataset, config.log_options(), config.device, config.rounds > 1, *decides))
 
 
 def start_to_take(batch: BatchDirectory, job: Listed) -> Path | None:

@@ -1,16 +1,13 @@
 """`gipo train`: a log in, a run directory with a policy out."""
 
-import platform
 import sys
 import time
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gipo_cli import __version__
 from gipo_cli.commands import (
     Accept,
     Behaviour,
@@ -23,10 +20,12 @@ from gipo_cli.commands import (
     Repair,
     as_one_of_ranks,
     command_began,
+    has_ranks,
     is_first_rank,
     split_names,
 )
 from gipo_cli.config import TrainConfig
+from gipo_cli.ensemble import planned
 from gipo_cli.errors import DivergedError, GipoError, InterruptedRun, OutOfTime, SettingError
 from gipo_cli.gates import Gate, enforce, parse_gates, pass_through, require_known
 from gipo_cli.settling import DEFAULTS, assigned, read_toml, settle, width_named
@@ -35,7 +34,6 @@ from gipo_cli.training import resuming
 from gipo_cli.training.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from gipo_cli.logs import Opened
     from gipo_cli.runs import RunDirectory
 
 STATUS = {DivergedError: "diverged", InterruptedRun: "interrupted", OutOfTime: "interrupted"}
@@ -52,7 +50,10 @@ def train(
     objective: Annotated[str | None, typer.Option(help="See `gipo objectives`. (default: gipo)")] = None,
     sigma: Annotated[
         str | None,
-        typer.Option(metavar="X|auto", help="Short for --set sigma=X; auto: steered to --kl-target. (default: 1.0)"),
+        typer.Option(
+            metavar="X|auto",
+            help="Short for --set sigma=X; auto: steered to --kl-target; of members several. (default: 1.0)",
+        ),
     ] = None,
     advantage: Annotated[
         str | None, typer.Option(help=f"See `gipo advantages`. (default: {DEFAULTS['advantage']})")
@@ -65,6 +66,14 @@ def train(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random. (default: 0)")] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Train a run of each seed, 0-7 or 0,2,5, with each of --sigma, 0.5,1,2, side by side in --out.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. (default: auto)")] = None,
     init: Annotated[
         str | None, typer.Option(help="Start from this run, checkpoint or policy file.", show_default=False)
@@ -130,7 +139,18 @@ def train(
         "keep": keep, "estimate_behaviour": estimate_behaviour or None, "accept": split_names(accept) or None,
     }  # fmt: skip
     flags = {name: value for name, value in flags.items() if value is not None}
-    named = [*assigned(set_ or ()), *([width_named(sigma)] if sigma is not None else [])]
+    named = [*assigned(set_ or ())]
+    if planned.is_asked(seeds, sigma):
+        of_one_run = {"resume": resume, "reuse": reuse, "log-to": log_to}
+        of_one_seed = {"seed": seed, "set seed": dict(named).get("seed")} if seeds is not None else {}
+        planned.refuse_beside({**of_one_run, **of_one_seed}, in_ranks=has_ranks())
+        place = planned.required(out)
+        members = planned.plan(seeds, sigma, lambda more: _settle(config, flags, [*named, *more]))
+        from gipo_cli.ensemble.command import Asked, train_ensemble
+
+        train_ensemble(members, Asked(place, gates, limit, dry_run=dry_run, as_json=json, quiet=quiet))
+        return
+    named += [width_named(sigma)] if sigma is not None else []
     if resume is not None:
         resuming.refuse_changes({**flags, "set": named or None, "config": config, "out": out, "reuse": reuse})
     resumed = None if resume is None else resuming.run_to_resume(resume)
@@ -149,6 +169,7 @@ def train(
 
     from gipo_cli.data import catalog
     from gipo_cli.logs import open_log
+    from gipo_cli.provenance import provenance
     from gipo_cli.registry import ADVANTAGES, OBJECTIVES
     from gipo_cli.rendering import terminal
     from gipo_cli.rendering.plan import show_plan
@@ -201,7 +222,7 @@ def train(
         if resume is None:
             # The record comes last: a directory is a run once it has one, and then its configuration is there.
             run.write_config(settled.to_dict())
-            run.update(**_facts(settled, opened))
+            run.update(**provenance(settled, opened))
         else:
             resuming.require_same_log(run, log)
             for text in resuming.notes_on(resume, run, ranks.size):
@@ -265,40 +286,6 @@ def _settle(config: Path | None, flags: dict[str, Any], named: list[tuple[str, A
 
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
-
-
-def _facts(config: TrainConfig, opened: "Opened") -> dict[str, Any]:
-    """What run.json says about the log and the software, for whoever reads it later."""
-    from importlib.metadata import version
-
-    log = opened.log
-    packages = ("torch", "numpy", "h5py", "gymnasium", "safetensors")
-    return {
-        "run_version": resuming.RUN_VERSION,
-        "config": config.to_dict(),
-        "dataset": {
-            "name": log.name,
-            "source": log.source,
-            "fingerprint": log.fingerprint,
-            "transitions": log.transitions,
-            "episodes": log.episodes,
-            "mean_return": float(log.episode_returns.mean()),
-            "environment": log.environment,
-            "convention": log.convention,
-            "log_probs": log.log_probs_origin,
-            "repairs": list(log.repairs),
-            "notes": list(log.notes),
-        },
-        "estimate": opened.estimate,
-        "warnings": [asdict(finding) for finding in opened.findings],
-        "objective": config.objective,
-        "settings": config.settings,
-        "advantage": config.advantage,
-        "advantage_settings": config.advantage_settings,
-        "seed": config.seed,
-        "versions": {"gipo": __version__, "python": platform.python_version()} | {p: version(p) for p in packages},
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def _gates_are(count: int) -> str:

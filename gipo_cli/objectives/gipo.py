@@ -38,14 +38,18 @@ def gipo(log_ratio: Tensor, advantage: Tensor, *, sigma: float = 1.0, sigma_nega
     return -log_weight.exp() * advantage.detach()
 
 
-def widths(objective: str, log_ratio: Tensor, advantage: Tensor, sigma: float, sigma_negative_ratio: float) -> Tensor:
+def widths(
+    objective: str, log_ratio: Tensor, advantage: Tensor, sigma: float | Tensor, sigma_negative_ratio: float
+) -> Tensor:
     """Width of a kernel's trust weight by the sign of the advantage, [N], in the dtype of log_ratio.
+
+    Sigma is a scalar tensor where each of several members, for which torch.vmap calls this, has its own.
 
     Raises:
         SettingError: a width is not a finite number above 0.
     """
     require_positive(objective, "sigma", sigma)
     require_positive(objective, "sigma_negative_ratio", sigma_negative_ratio)
-    # full_like keeps the dtype of the input; two Python numbers in where() would make float32.
-    width = torch.full_like(log_ratio, sigma, requires_grad=False)
+    # zeros_like keeps the dtype of the input; two Python numbers in where() would make float32.
+    width = torch.zeros_like(log_ratio, requires_grad=False) + sigma
     return torch.where(advantage < 0, width * sigma_negative_ratio, width)

@@ -34,5 +34,5 @@ def m2po(log_ratio: Tensor, advantage: Tensor, *, threshold: float = 0.04) -> Te
     squares, order = log_ratio.detach().double().square().sort(stable=True)
     # The running mean of rising numbers never falls, so what fits the budget is the beginning of the order.
     fits = squares.cumsum(0) <= threshold * torch.arange(1, len(squares) + 1, device=squares.device)
-    kept = torch.zeros_like(log_ratio, requires_grad=False).scatter_(0, order, fits.to(log_ratio.dtype))
+    kept = torch.zeros_like(log_ratio, requires_grad=False).scatter(0, order, fits.to(log_ratio.dtype))
     return -saturated(log_ratio) * advantage.detach() * kept

@@ -28,11 +28,14 @@ def resolve(name: str, objective: Callable[..., Tensor], given: Mapping[str, str
     return settings
 
 
-def require_positive(objective: str, setting: str, value: float) -> None:
+def require_positive(objective: str, setting: str, value: float | Tensor) -> None:
     """Refuse a setting that is not a finite number above 0 (nan is neither above nor below).
+
+    A tensor holds what several members have of it, side by side: each was checked as a number before, and to look at it
+    here would wait for its device.
 
     Raises:
         SettingError: naming the objective, the setting and the value.
     """
-    if not (value > 0 and math.isfinite(value)):
+    if not isinstance(value, Tensor) and not (value > 0 and math.isfinite(value)):
         raise SettingError(f"{setting} of the objective '{objective}' is {value}; expected a number above 0.")

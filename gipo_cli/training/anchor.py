@@ -41,7 +41,32 @@ class Anchor:
         """Take in the KL of one batch, E[log beta - log pi]."""
         if self.target == 0:
             return
-        running = MEMORY * self.state[1] + (1 - MEMORY) * kl
-        excess = ((running - self.target) / self.target).clamp(-1, 1)
-        log_coefficient = (self.state[0] + RATE * excess).clamp(math.log(BOUNDS[0]), math.log(BOUNDS[1]))
-        self.state.copy_(torch.stack([log_coefficient, running]))
+        self.state.copy_(_steered(self.state, self.target, kl))
+
+
+@dataclass
+class Anchors:
+    """The anchors of K members side by side, each with a target of its own, 0 where one is off."""
+
+    target: Tensor  # [K], nats
+    state: Tensor  # [K, 2] float32: log coefficient, running KL
+
+    @property
+    def coefficient(self) -> Tensor:
+        """The coefficient of each member, [K]."""
+        return torch.where(self.target > 0, self.state[:, 0].exp(), 0.0)
+
+    @torch.no_grad()
+    def steer(self, kl: Tensor) -> None:
+        """Take in the KL of one batch of each member, [K]."""
+        steered = _steered(self.state, self.target, kl)
+        self.state.copy_(torch.where(self.target[:, None] > 0, steered, self.state))
+
+
+def _steered(state: Tensor, target: float | Tensor, kl: Tensor) -> Tensor:
+    """The state after a batch's KL; [2], or [K, 2] with a target and a KL each."""
+    log_coefficient, running = state.unbind(-1)
+    running = MEMORY * running + (1 - MEMORY) * kl
+    excess = ((running - target) / target).clamp(-1, 1)
+    log_coefficient = (log_coefficient + RATE * excess).clamp(math.log(BOUNDS[0]), math.log(BOUNDS[1]))
+    return torch.stack([log_coefficient, running], -1)

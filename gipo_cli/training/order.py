@@ -1,6 +1,7 @@
 """Which rows each step trains on: a pure function of (seed, step), so a resumed run goes on where it stopped."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -44,12 +45,25 @@ class ShuffledRows:
 
     def batch(self, step: int) -> Tensor:
         """The rows of update number `step`, counted from 0."""
-        epoch, place = divmod(step, self.batches_per_epoch)
-        window, place = divmod(place, self.batches_per_window)
+        return self.batches(step, 1)[0]
+
+    def batches(self, step: int, count: int) -> Tensor:
+        """The rows of `count` updates from number `step` on, [count, B]."""
+        found = []
+        while count:
+            epoch, of_epoch = divmod(step, self.batches_per_epoch)
+            window, place = divmod(of_epoch, self.batches_per_window)
+            here = min(count, self.batches_per_epoch - of_epoch, self.batches_per_window - place)
+            rows = self._window(epoch, window)[place * self.batch_size : (place + here) * self.batch_size]
+            found.append(rows.view(here, self.batch_size))
+            step, count = step + here, count - here
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _window(self, epoch: int, window: int) -> Tensor:
         if (epoch, window) != self._now:
             self._now = epoch, window
             self._shuffled = self._all(epoch) if len(self.rows) <= self.window else self._of_window(epoch, window)
-        return self._shuffled[place * self.batch_size : (place + 1) * self.batch_size]
+        return self._shuffled
 
     def _all(self, epoch: int) -> Tensor:
         shuffle = torch.randperm(len(self.rows), generator=generator(self.seed, self.purpose, epoch))
@@ -66,3 +80,24 @@ class ShuffledRows:
             places = torch.cat([places, torch.arange(count // BLOCK * BLOCK, count)])
         shuffle = torch.randperm(len(places), generator=generator(self.seed, self.purpose, epoch, window))
         return self.rows[((places[shuffle] + cut) % count).to(self.rows.device)]
+
+
+class RowsSideBySide:
+    """The batches of K members, each in an order of its own; of several updates at a time, which costs them less."""
+
+    def __init__(self, orders: Sequence[ShuffledRows], at_once: int = 32) -> None:
+        """Put orders side by side.
+
+        Args:
+            orders: of the members, all with one size of batch.
+            at_once: updates whose rows are looked up together.
+        """
+        self.orders, self.at_once = orders, at_once
+        self._first, self._rows = 0, torch.empty(0)
+
+    def batch(self, step: int) -> Tensor:
+        """The rows of update number `step`, [K, B]."""
+        if not self._first <= step < self._first + len(self._rows):
+            self._first = step
+            self._rows = torch.stack([order.batches(step, self.at_once) for order in self.orders], 1)
+        return self._rows[step - self._first]

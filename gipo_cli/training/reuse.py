@@ -21,6 +21,12 @@ DECIDES = (
 DECIDES_A_CLONE = ("batch_size", "max_gradient_norm")  # of a log that does not carry its policy
 
 
+def start_of(config: TrainConfig) -> str:
+    """The same text for two configurations where the second may begin from the first; never where it may not."""
+    decides = [getattr(config, name) for name in (*DECIDES, *DECIDES_A_CLONE)]
+    return repr((config.dataset, config.log_options(), config.device, config.rounds > 1, *decides))
+
+
 def require_same_start(place: Path, config: TrainConfig, log: Trajectories) -> checkpoints.Checkpoint:
     """The first checkpoint of a run whose start and advantages are those that this configuration would compute.
 

@@ -146,8 +146,7 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
             "One is held out to tell whether what was learned holds beyond the rows it was learned from.",
         )
     version, mixed = _version_of_row(log), log.policy_versions is not None
-    first_rows, lengths = log.episode_starts[:-1], log.episode_lengths
-    held_out = np.repeat(_draw_held_out(version[first_rows], held_out_fraction, seed), lengths)
+    lengths = log.episode_lengths
     ends = np.zeros(log.transitions, bool)
     ends[log.episode_starts[1:] - 1] = True
 
@@ -159,7 +158,8 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
     pre_squash = None if log.pre_squash_actions is None else floats(log.pre_squash_actions)
     if log.convention == "tanh_gaussian" and pre_squash is None:
         pre_squash = joined(log.transitions, map(invert_tanh, chunks(action)))
-    mask = as_column(held_out, np.bool_, device)
+    drawn = _held_out(log, version, held_out_fraction, seed, device)
+    mask = drawn["held_out"]
     return Samples(
         observation=floats(log.observations),
         action=action,
@@ -172,10 +172,27 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
         episode=joined(log.transitions, _numbered(lengths, device)),
         version=as_column(version, np.int64, device) if mixed else _everywhere(mask, torch.int64, 0),
         home=_everywhere(mask, torch.bool, 1),
-        held_out=mask,
-        held_in_rows=rows_where(~held_out, device),
-        held_out_rows=rows_where(held_out, device),
+        **drawn,
     )
+
+
+def with_held_out(samples: Samples, log: Trajectories, held_out_fraction: float, seed: int) -> Samples:
+    """The same samples with the held-out episodes of another seed; no column of the log is copied."""
+    version = samples.version.cpu().numpy()
+    return replace(samples, **_held_out(log, version, held_out_fraction, seed, samples.device))
+
+
+def _held_out(
+    log: Trajectories, version: np.ndarray, fraction: float, seed: int, device: torch.device
+) -> dict[str, Tensor]:
+    """The columns of `Samples` that say which rows never train anything; `version` as of `_version_of_row`."""
+    of_episode = _draw_held_out(version[log.episode_starts[:-1]], fraction, seed)
+    held_out = np.repeat(of_episode, log.episode_lengths)
+    return {
+        "held_out": as_column(held_out, np.bool_, device),
+        "held_in_rows": rows_where(~held_out, device),
+        "held_out_rows": rows_where(held_out, device),
+    }
 
 
 def _everywhere(like: Tensor, dtype: torch.dtype, number: int) -> Tensor:

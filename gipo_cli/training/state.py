@@ -1,5 +1,6 @@
 """All that changes while a policy trains: into a checkpoint, and out of it on resuming."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,14 +57,20 @@ def anchor_target(config: TrainConfig, start_kl: float) -> float:
 
 
 def adam(policy: Policy, config: TrainConfig) -> torch.optim.Optimizer:
-    """The policy's optimizer; fused is one pass over the parameters on CPU and GPU alike.
+    """The policy's optimizer."""
+    return adam_over(policy.parameters(), config.learning_rate)
+
+
+def adam_over(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
+    """Adam; fused is one pass over the parameters on CPU and GPU alike.
 
     On a GPU its learning rate is a tensor there, and steps are counted there: an update can be recorded as a graph.
     """
-    device = next(policy.parameters()).device
+    learned = [*parameters]
+    device = learned[0].device
     on_gpu = device.type == "cuda"
-    rate = torch.tensor(config.learning_rate, device=device) if on_gpu else config.learning_rate
-    return torch.optim.Adam(policy.parameters(), lr=rate, fused=True, capturable=on_gpu)
+    rate = torch.tensor(lr, device=device) if on_gpu else lr
+    return torch.optim.Adam(learned, lr=rate, fused=True, capturable=on_gpu)
 
 
 def is_checkpoint(config: TrainConfig, step: int) -> bool:
