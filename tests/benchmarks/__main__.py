@@ -26,7 +26,7 @@ from tests.benchmarks.processes import measured, peak_alone
 from tests.benchmarks.scale import QUICK, Scale
 from tests.benchmarks.table import tables
 
-BENCHMARKS = ("machine", "updates", "values", "advantages", "loading", "weights", "rollouts", "starting")
+BENCHMARKS = ("machine", "updates", "ensembles", "values", "advantages", "loading", "weights", "rollouts", "starting")
 WHOLE = "whole"  # takes minutes, and only where it is asked for
 THREADED = ("machine", "updates", "values")  # measured with all processors, too
 PACKAGES = ("torch", "numpy", "h5py", "jax", "optax", "torchrl", "tensordict", "stable-baselines3", "d3rlpy", "mujoco")
@@ -40,6 +40,7 @@ def main() -> None:
         scale,
         repeats=scale.repeats if given.repeats is None else given.repeats,
         peers=not given.own,
+        device=given.device,
     )
     names = given.only or [*BENCHMARKS, *([WHOLE] if given.whole else [])]
     before = os.getloadavg()
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--own", action="store_true", help="leave the peers out")
     parser.add_argument("--whole", action="store_true", help="the whole default run, too; minutes")
     parser.add_argument("--repeats", type=int, help="rounds of each comparison")
+    parser.add_argument("--device", default="cpu", help="of ensembles: cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="this many alone, in place of one and of all processors")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a JSON document")
     # What the processes that it starts are told.
@@ -86,7 +88,7 @@ def here(name: str, scale: Scale, given: argparse.Namespace) -> Iterator[Result]
 
 def side_by_side(names: list[str], given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Each benchmark in processes of its own; then, for peak memory, each subject of those that want it."""
-    flags = (*(("--quick",) if given.quick else ()), *(("--own",) if given.own else ()))
+    flags = ("--device", given.device, *(("--quick",) if given.quick else ()), *(("--own",) if given.own else ()))
     repeats = () if given.repeats is None else ("--repeats", str(given.repeats))
     for name in names:
         counts = sorted({1, len(os.sched_getaffinity(0))}) if name in THREADED and not given.quick else [1]

@@ -18,6 +18,8 @@ class Scale:
     weight_rows: tuple[int, ...] = (1_000_000, 10_000_000)
     megabytes: int = 256  # of a copy
     episodes: int = 20  # side by side
+    members: tuple[int, ...] = (1, 8, 64)  # of ensembles
+    device: str = "cpu"  # of ensembles
 
 
 QUICK = Scale(
@@ -31,4 +33,5 @@ QUICK = Scale(
     weight_rows=(20_000,),
     megabytes=4,
     episodes=2,
+    members=(1, 2),
 )

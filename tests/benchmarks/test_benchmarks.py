@@ -18,7 +18,7 @@ from gipo_cli.training.loop import TRAIN_ORDER, fit
 from gipo_cli.training.order import ShuffledRows
 from gipo_cli.training.samples import to_samples
 from gipo_cli.training.state import begun, restore
-from tests.benchmarks import advantages, loading, made_up, rollouts, updates, values, weights
+from tests.benchmarks import advantages, ensembles, loading, made_up, rollouts, updates, values, weights
 from tests.benchmarks.comparison import Comparison, Subject, measure
 from tests.benchmarks.gpu_profile import Filled, filled
 from tests.benchmarks.made_up import ACTION, HIDDEN, OBSERVATION
@@ -30,7 +30,7 @@ from tests.benchmarks.values import Clock
 
 TINY = Scale(
     repeats=1, seconds=0.001, peers=False, rows=3_000, batches=(256,), advantage_rows=(3_000,), advantage_updates=5,
-    file_rows=3_000, weight_rows=(5_000,), megabytes=1, episodes=1,
+    file_rows=3_000, weight_rows=(5_000,), megabytes=1, episodes=1, members=(1, 2),
 )  # fmt: skip
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def short_first_fit(monkeypatch):
     monkeypatch.setattr(path_consistency, "START_FIT_STEPS", 5)
 
 
-@pytest.mark.parametrize("benchmark", [values, advantages, loading, weights, rollouts])
+@pytest.mark.parametrize("benchmark", [ensembles, values, advantages, loading, weights, rollouts])
 def test_every_benchmark_of_our_own_runs(benchmark):
     if benchmark is rollouts:
         pytest.importorskip("mujoco", reason="needs mujoco")
