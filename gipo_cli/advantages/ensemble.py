@@ -9,9 +9,9 @@ from torch import Tensor
 from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import centring
 from gipo_cli.advantages.from_value import VALUE_SHARE, score
-from gipo_cli.advantages.networks import standardised
 from gipo_cli.advantages.regression import BATCH, rows_of
 from gipo_cli.advantages.smoothing import smoothed
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.advantages.traces import lambda_returns
 from gipo_cli.advantages.value import fit_value
 from gipo_cli.settings import Expected, Fraction
@@ -60,7 +60,7 @@ def estimate(
     samples, beta, discount, updates, seed = task.samples, task.beta, task.discount, task.updates, task.seed
     count = int(members)
     batch = max(1, BATCH // count)
-    features, rows = standardised(samples), rows_of(samples, generator(seed, ROWS), batch)
+    features, rows = Standardised(samples), rows_of(samples, generator(seed, ROWS), batch)
     weight = _drawn_episodes(samples, count, seed)
     for_value = max(1, round(VALUE_SHARE * updates))
     with task.progress("advantages", updates) as advance:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import Centring, centring
 from gipo_cli.advantages.from_value import score
-from gipo_cli.advantages.networks import Features, Networks, on_every_row, standardised
+from gipo_cli.advantages.networks import Networks, on_table
 from gipo_cli.advantages.regression import LARGEST_GRADIENT, LEARNING_RATE, rows_of
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.advantages.traces import lambda_returns
 from gipo_cli.advantages.value import Values, fit_value
 from gipo_cli.settings import Expected, Fraction
@@ -58,7 +59,7 @@ def estimate(
         centred: share of the exact centring, 0 to 1.
     """
     samples, beta, discount, updates, seed = task.samples, task.beta, task.discount, task.updates, task.seed
-    features, rows = standardised(samples), rows_of(samples, generator(seed, ROWS), BATCH)
+    features, rows = Standardised(samples), rows_of(samples, generator(seed, ROWS), BATCH)
     first = max(1, round(START_SHARE * updates))
     with task.progress("advantages", updates) as advance:
         start = fit_value(
@@ -84,11 +85,11 @@ class _Critic:
     """V and two Q, each as what it adds to the V of beta that it began at, and the slow copy of Q."""
 
     def __init__(
-        self, samples: Samples, features: Features, noise: Centring, start: Values, discount: float, seed: int
+        self, samples: Samples, features: Standardised, noise: Centring, start: Values, discount: float, seed: int
     ) -> None:
         self.samples, self.features, self.centring, self.discount = samples, features, noise, discount
         self.start, self.start_after = start.now[0], start.after[0]
-        width, drawn = features.table.shape[-1], generator(seed, WEIGHTS)
+        width, drawn = features.size, generator(seed, WEIGHTS)
         self.value_network = Networks(1, width, 1, drawn).to(samples.device)
         self.quality_network = Networks(2, width, 1 + noise.head_size, drawn).to(samples.device)
         self.slow_quality = copy.deepcopy(self.quality_network)
@@ -97,9 +98,9 @@ class _Critic:
 
     def loss(self, rows: Tensor, expectile: float) -> Tensor:
         """Of V and both Q, in units of V's first one-step error."""
-        start, features = self.start[rows] / self.unit, self.features.now[rows]
+        start, features = self.start[rows] / self.unit, self.features[rows]
         value = self.value_network(features)[0, :, 0]
-        following = self.value_network(self.features.table[self.features.following[rows]])[0, :, 0].detach()
+        following = self.value_network(self.features.after_in_table(rows))[0, :, 0].detach()
         following = (self.start_after[rows] / self.unit + following) * ~self.samples.terminated[rows]
         goal = self.samples.reward[rows] / self.unit + self.discount * following - start
         with torch.no_grad():
@@ -128,8 +129,8 @@ class _Critic:
         which centring takes out again and 32 steps in a row would add up.
         """
         rows = torch.arange(len(self.samples.reward), device=self.samples.device)
-        table = on_every_row(self.value_network, self.features.table)[0, :, 0] * self.unit
-        after = table[self.features.following].masked_fill(self.samples.terminated, 0)
+        table = on_table(self.value_network, self.features, self.unit)[0]
+        after = table[self.features.place_after(rows)].masked_fill(self.samples.terminated, 0)
         now = table[: len(rows)]
         found = zip(*(self._least(chunk) for chunk in rows.split(16384)), strict=True)
         least, mean, usual = (torch.cat(column) * self.unit for column in found)
@@ -139,7 +140,7 @@ class _Critic:
 
     def _least(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Lesser and mean Q of the logged actions, and what the lesser is on average under beta, each [B]."""
-        head = self.slow_quality(self.features.now[rows])
+        head = self.slow_quality(self.features[rows])
         usual = self.centring.mean_of_least(head[..., 0], head[..., 1:], rows)
         quality = self.quality(head, rows)
         return quality.amin(0), quality.mean(0), usual

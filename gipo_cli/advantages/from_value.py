@@ -8,11 +8,13 @@ from torch import Tensor
 from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import centring, target_of
 from gipo_cli.advantages.explained import path_returns, scored, squared_gaps
-from gipo_cli.advantages.networks import standardised
 from gipo_cli.advantages.regression import rows_of
 from gipo_cli.advantages.smoothing import smoothed
+from gipo_cli.advantages.standardised import Standardised
+from gipo_cli.advantages.traces import along_episodes, lambda_returns
 from gipo_cli.advantages.value import Values, fit_value
 from gipo_cli.policies.policy import Policy
+from gipo_cli.training.columns import joined, mean_and_std
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -48,7 +50,7 @@ def from_value(
         valued: the policy whose values V are, if not beta: paths add up with advantages centred under that one.
     """
     samples, beta, updates, seed = task.samples, task.beta, task.updates, task.seed
-    features, rows = standardised(samples), rows_of(samples, generator(seed, ROWS))
+    features, rows = Standardised(samples), rows_of(samples, generator(seed, ROWS))
     for_value = max(1, round(VALUE_SHARE * updates))
     with task.progress("advantages", updates) as advance:
         values = fit_value(
@@ -61,14 +63,42 @@ def from_value(
             updates=updates - for_value, seed=seed, advance=advance,
             target=None if valued is None else target_of(valued, beta, samples),
         )  # fmt: skip
-    noisy = noisy - noisy[:, samples.held_in_rows].mean()
-    advantage = smooth * found.centred + (1 - smooth) * noisy
-    return score(samples, values, advantage[0], (found.centred - found.usual)[0], task.discount)
+    middle, _ = mean_and_std(noisy[0], samples.held_in_rows)
+    mixed = (smooth * found.centred[0, rows] + (1 - smooth) * (noisy[0, rows] - middle) for rows in samples.every_row())
+    explaining = (found.centred[0, rows] - found.usual[0, rows] for rows in samples.every_row())
+    count = len(samples.reward)
+    return score(samples, values, joined(count, mixed), joined(count, explaining), task.discount)
+
+
+def td(task: Task, decay: float) -> Callable[[Values], Tensor]:
+    """Targets of a value function: the TD(lambda) returns of the values as they are, [1, N]."""
+
+    def of(values: Values) -> Tensor:
+        def returns(rows: slice) -> Tensor:
+            return lambda_returns(task.samples, values.after, task.discount, decay, rows)
+
+        return along_episodes(task.samples, returns)
+
+    return of
+
+
+def td_less_value(task: Task, decay: float) -> Callable[[Values], Tensor]:
+    """Raw advantages: TD(lambda) returns less V, which is GAE(lambda), [1, N]."""
+
+    def of(values: Values) -> Tensor:
+        def gaps(rows: slice) -> Tensor:
+            returns = lambda_returns(task.samples, values.after, task.discount, decay, rows)
+            return returns - values.now[:, rows]
+
+        return along_episodes(task.samples, gaps)
+
+    return of
 
 
 def score(samples: Samples, values: Values, advantage: Tensor, explaining: Tensor, discount: float) -> Estimate:
     """The estimate of advantages [N], scored by those that explain [N] against the mean V of the members."""
-    now, after = values.now.mean(0), values.after.mean(0)
+    one = len(values.now) == 1
+    now, after = (part[0] if one else part.mean(0) for part in (values.now, values.after))
     squares = squared_gaps(
         samples,
         lambda rows: now[rows],

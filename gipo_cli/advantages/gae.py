@@ -1,8 +1,7 @@
 """Generalised advantage estimation on a value function fitted to convergence."""
 
 from gipo_cli.advantages import Estimate, Task
-from gipo_cli.advantages.from_value import from_value
-from gipo_cli.advantages.traces import lambda_returns
+from gipo_cli.advantages.from_value import from_value, td, td_less_value
 from gipo_cli.settings import Fraction
 
 
@@ -35,7 +34,7 @@ def estimate(
     """
     return from_value(
         task,
-        lambda values: lambda_returns(task.samples, values.after, task.discount, value_lambda),
-        lambda values: lambda_returns(task.samples, values.after, task.discount, gae_lambda) - values.now,
+        td(task, value_lambda),
+        td_less_value(task, gae_lambda),
         smooth=smooth,
     )

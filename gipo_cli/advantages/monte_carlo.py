@@ -1,8 +1,7 @@
 """The realised return less the value of the state."""
 
 from gipo_cli.advantages import Estimate, Task
-from gipo_cli.advantages.from_value import from_value
-from gipo_cli.advantages.traces import lambda_returns
+from gipo_cli.advantages.from_value import from_value, td, td_less_value
 from gipo_cli.settings import Fraction
 
 
@@ -31,7 +30,7 @@ def estimate(
     """
     return from_value(
         task,
-        lambda values: lambda_returns(task.samples, values.after, task.discount, 1.0),
-        lambda values: lambda_returns(task.samples, values.after, task.discount, 1.0) - values.now,
+        td(task, 1.0),
+        td_less_value(task, 1.0),
         smooth=smooth,
     )

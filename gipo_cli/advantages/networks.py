@@ -1,18 +1,16 @@
-"""Small networks of one shape, several side by side, and the standardised observations that they read."""
+"""Small networks of one shape, several side by side."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gipo_cli.training.columns import mean_and_std
-from gipo_cli.training.samples import Samples
+from gipo_cli.advantages.standardised import Standardised
+from gipo_cli.training.columns import every_row, joined
 
 WIDTH = 128
 SLICE = 512  # rows passed through at a time: their hidden layers stay in the cache
-OUTERMOST = 8.0  # a standardised observation is cut here: one wild sensor reading moves no fit
 
 
 class Networks(nn.Module):
@@ -56,33 +54,9 @@ def on_every_row(networks: nn.Module, features: Tensor) -> Tensor:
     return torch.cat([networks(chunk) for chunk in features.split(SLICE)], 1)
 
 
-@dataclass(frozen=True)
-class Features:
-    """What networks see: observations standardised over the held-in rows, each stored once.
-
-    Where several versions of a behaviour policy acted, which one did stands beside: each has values of its own.
-    """
-
-    table: Tensor  # of each row, and after them of the observation after each episode, [N + E, F]
-    following: Tensor  # where in the table the observation after each row is, [N]
-
-    @property
-    def now(self) -> Tensor:
-        """Of each row, [N, F]."""
-        return self.table[: len(self.following)]
-
-
-def standardised(samples: Samples) -> Features:
-    """Standardise the log's observations; only those after an episode's end are not those of the row after."""
-    mean, std = mean_and_std(samples.observation, samples.held_in_rows)
-    std = std + 1e-6
-    last_rows = samples.episode_end.nonzero()[:, 0]
-    observation = torch.cat([samples.observation, samples.final_observation])
-    rows = len(samples.observation)
-    following = torch.arange(1, rows + 1, device=samples.device)
-    following[last_rows] = rows + torch.arange(len(last_rows), device=samples.device)
-    table = ((observation - mean) / std).clamp(-OUTERMOST, OUTERMOST)
-    if samples.versions > 1:
-        version = torch.cat([samples.version, samples.version[last_rows]])
-        table = torch.cat([table, F.one_hot(version).to(table.dtype)], -1)
-    return Features(table, following)
+@torch.no_grad()
+def on_table(networks: nn.Module, features: Standardised, scale: Tensor | float, shift: Tensor | float = 0.0) -> Tensor:
+    """Scale times the first output plus shift, at every place of the table, [K, N + E]."""
+    places = (part for chunk in every_row(len(features), features.mean.device) for part in chunk.split(SLICE))
+    outputs = (networks(features.at(part))[..., 0] * scale + shift for part in places)
+    return joined(len(features), outputs, axis=1)

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from gipo_cli.advantages.networks import SLICE
+from gipo_cli.data.resident import trim
 from gipo_cli.pieces import differentiate, pieces
-from gipo_cli.training.samples import Samples
+from gipo_cli.training.columns import chunks, joined
+from gipo_cli.training.samples import MOST_JUDGED, Samples
 
 BATCH = 1024
 LEARNING_RATE = 1e-3
@@ -42,12 +44,25 @@ class Rows:
 
 
 def rows_of(samples: Samples, generator: torch.Generator, batch_size: int = BATCH) -> Rows:
-    """Every tenth held-in episode judges; where there is one held-in episode alone, it judges itself."""
+    """Every tenth held-in episode judges, of many rows fewer; where there is one held-in episode, it judges itself."""
     held_in = samples.held_in_rows
-    _, place = samples.episode[held_in].unique(return_inverse=True)
-    judges = place % JUDGING_EPISODES == min(JUDGING_EPISODES, int(place.max()) + 1) - 1
-    learning = held_in if bool(judges.all()) else held_in[~judges]
-    return Rows(learning, held_in[judges], generator, batch_size)
+    learns = torch.zeros(len(samples.final_observation), dtype=torch.bool, device=samples.device)
+    for chunk in chunks(held_in):
+        learns[samples.episode[chunk]] = True
+    place = learns.cumsum(0) - 1  # of each episode among those that are held in
+    every = JUDGING_EPISODES * math.ceil(len(held_in) / JUDGING_EPISODES / MOST_JUDGED)
+    count = int(learns.sum())
+    judges = learns & (place % JUDGING_EPISODES == min(JUDGING_EPISODES, count) - 1)
+    looked_at = judges & (place % every == min(JUDGING_EPISODES, count) - 1)
+    judging = _of_episodes(samples, held_in, looked_at)
+    learning = held_in if count == 1 else _of_episodes(samples, held_in, learns & ~judges)
+    return Rows(learning, judging, generator, batch_size)
+
+
+def _of_episodes(samples: Samples, rows: Tensor, which: Tensor) -> Tensor:
+    """Those of some rows that are of certain episodes, [E] bool."""
+    count = sum(int(which[samples.episode[chunk]].sum()) for chunk in chunks(rows))
+    return joined(count, (chunk[which[samples.episode[chunk]]] for chunk in chunks(rows)))
 
 
 def regress(
@@ -82,6 +97,7 @@ def regress(
         _differentiate(parameters, partial(_weighted, networks, errors, weight), rows.batch())
         nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         optimizer.step()
+        trim()
         _follow(slow, networks, max(AVERAGING, 1 / update))
         advance(1)
         if update in checked_at:

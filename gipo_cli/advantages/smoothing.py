@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from gipo_cli.advantages.centring import Centring, Target
-from gipo_cli.advantages.networks import Features, Networks, on_every_row
+from gipo_cli.advantages.networks import Networks, on_every_row
 from gipo_cli.advantages.regression import Rows, regress
+from gipo_cli.advantages.standardised import Standardised
+from gipo_cli.training.columns import joined, mean_and_std
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -34,7 +36,7 @@ class Smooth:
 
 def smoothed(
     samples: Samples,
-    features: Features,
+    features: Standardised,
     rows: Rows,
     centring: Centring,
     raw: Tensor,
@@ -62,24 +64,32 @@ def smoothed(
         target: the policy that `usual` is of; beta where none.
     """
     members = len(raw)
-    networks = Networks(members, features.now.shape[-1], 1 + centring.head_size, generator(seed, WEIGHTS))
+    networks = Networks(members, features.size, 1 + centring.head_size, generator(seed, WEIGHTS))
     networks = networks.to(samples.device)
-    unit = raw[:, samples.held_in_rows].std() + 1e-6
-    wanted = (raw / unit).float()
+    unit = _spread(raw, samples.held_in_rows) + 1e-6
 
     def parts(head: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         return head[..., 0], centring.advantage(head[..., 1:], at.expand(members, -1))
 
     def errors(fitted: nn.Module, batch: Tensor) -> Tensor:
-        offset, centred = parts(fitted(features.now[batch]), batch)
-        return (offset + centred - wanted[:, batch]).square()
+        offset, centred = parts(fitted(features[batch]), batch)
+        return (offset + centred - (raw[:, batch] / unit).float()).square()
 
     regress(networks, errors, rows, updates, advance, weight)
-    centred, usual = [], []
-    for chunk in torch.arange(len(samples.reward), device=samples.device).split(65536):
-        head = on_every_row(networks, features.now[chunk])
-        centred.append(parts(head, chunk)[1])
-        none = torch.zeros_like(centred[-1])
-        rows_of_members = chunk.expand(members, -1)
-        usual.append(none if target is None else centring.gain_under(head[..., 1:], rows_of_members, target))
-    return Smooth((torch.cat(centred, -1) * unit).float(), (torch.cat(usual, -1) * unit).float())
+
+    def both(at: Tensor) -> Tensor:
+        head = on_every_row(networks, features[at])
+        centred = (parts(head, at)[1] * unit).float()
+        if target is None:
+            return centred[None]
+        usual = centring.gain_under(head[..., 1:], at.expand(members, -1), target)
+        return torch.stack([centred, (usual * unit).float()])
+
+    found = joined(len(samples.reward), map(both, samples.every_row()), axis=-1)
+    none = torch.zeros(1, 1, device=found.device).expand(found.shape[1:])
+    return Smooth(found[0], none if target is None else found[1])
+
+
+def _spread(raw: Tensor, rows: Tensor) -> Tensor:
+    """Standard deviation over members and rows."""
+    return mean_and_std(raw[0], rows)[1] if len(raw) == 1 else raw[:, rows].std()

@@ -1,5 +1,7 @@
 """Observations as networks see them: standardised when they are asked for, so that no second copy of them is kept."""
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,6 +36,32 @@ class Standardised:
     def after(self, rows: Tensor) -> Tensor:
         """What was seen after them, [..., F]."""
         return self._of(self.samples.next_observation(rows), rows)
+
+    def __len__(self) -> int:
+        """Places of the table: the N rows, and after them what each of the E episodes ended with."""
+        return len(self.samples.reward) + len(self.samples.final_observation)
+
+    def at(self, places: Tensor) -> Tensor:
+        """What was seen at some places of the table, in ascending order, [B, F]."""
+        rows = len(self.samples.reward)
+        inside, ended = places[places < rows], places[places >= rows] - rows
+        observation = torch.cat([self.samples.observation[inside], self.samples.final_observation[ended]])
+        return self._of(observation, torch.cat([inside, self._last_rows[ended]]))
+
+    def after_in_table(self, rows: Tensor) -> Tensor:
+        """What was seen after some rows, with the version that acted then, [B, F]."""
+        inside = self.place_after(rows).clamp_max(len(self.samples.reward) - 1)
+        version = torch.where(self.samples.episode_end[rows], rows, inside)
+        return self._of(self.samples.next_observation(rows), version)
+
+    def place_after(self, rows: Tensor) -> Tensor:
+        """Where in the table the observation after each of some rows is."""
+        ended = len(self.samples.reward) + self.samples.episode[rows].long()
+        return torch.where(self.samples.episode_end[rows], ended, rows + 1)
+
+    @cached_property
+    def _last_rows(self) -> Tensor:
+        return self.samples.episode_end.nonzero()[:, 0]
 
     def _of(self, observation: Tensor, rows: Tensor) -> Tensor:
         standardised = ((observation - self.mean) / self.std).clamp(-OUTERMOST, OUTERMOST)

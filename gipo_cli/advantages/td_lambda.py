@@ -1,8 +1,7 @@
 """TD(lambda) returns less the value that they are a fixed point of."""
 
 from gipo_cli.advantages import Estimate, Task
-from gipo_cli.advantages.from_value import from_value
-from gipo_cli.advantages.traces import lambda_returns
+from gipo_cli.advantages.from_value import from_value, td, td_less_value
 from gipo_cli.settings import Fraction
 
 
@@ -38,8 +37,8 @@ def estimate(
     """
     return from_value(
         task,
-        lambda values: lambda_returns(task.samples, values.after, task.discount, td_lambda),
-        lambda values: lambda_returns(task.samples, values.after, task.discount, td_lambda) - values.now,
+        td(task, td_lambda),
+        td_less_value(task, td_lambda),
         smooth=smooth,
         tolerance=tolerance,
     )

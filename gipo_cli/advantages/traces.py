@@ -5,6 +5,8 @@ after a step is V of the row after it, except after the last row of an episode: 
 its final observation where it was cut. Nothing flows from one episode into the one before.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -45,13 +47,20 @@ def discounted_returns(samples: Samples, discount: float) -> Tensor:
     def of(rows: slice) -> Tensor:
         end, terminated = samples.episode_end[rows], samples.terminated[rows]
         amount = samples.reward[rows].double() + discount * rest * (end & ~terminated)
-        return backward(amount, discount * (~end).double()).float()
+        return backward(amount, discount * (~end).double())
 
-    return joined(len(samples.reward), (of(rows) for rows in samples.stretches()))
+    return along_episodes(samples, of)
 
 
-def lambda_returns(samples: Samples, value_after: Tensor, discount: float, decay: float) -> Tensor:
-    """TD(lambda) returns, [..., N].
+def along_episodes(samples: Samples, of: Callable[[slice], Tensor]) -> Tensor:
+    """What runs along episodes, [..., N] float32, from whole episodes at a time: rows of them -> [..., B]."""
+    return joined(len(samples.reward), (of(rows).float() for rows in samples.stretches()), axis=-1)
+
+
+def lambda_returns(
+    samples: Samples, value_after: Tensor, discount: float, decay: float, rows: slice = slice(None)
+) -> Tensor:
+    """TD(lambda) returns of the log, or of those rows of whole episodes that are given, [..., N].
 
         G_t = r_t + gamma ((1 - lambda) V(s_{t+1}) + lambda G_{t+1})
 
@@ -65,9 +74,11 @@ def lambda_returns(samples: Samples, value_after: Tensor, discount: float, decay
         value_after: V(s_{t+1}), 0 after a terminated step, [..., N].
         discount: gamma.
         decay: lambda, 0 to 1.
+        rows: of whole episodes.
     """
-    inside = (~samples.episode_end).double()
-    amount = samples.reward.double() + discount * (1 - decay * inside) * value_after.double()
+    inside = (~samples.episode_end[rows]).double()
+    following = value_after[..., rows].double()
+    amount = samples.reward[rows].double() + discount * (1 - decay * inside) * following
     return backward(amount, discount * decay * inside.expand_as(amount))
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from gipo_cli.advantages.networks import Features, Networks, on_every_row
+from gipo_cli.advantages.networks import Networks, on_table
 from gipo_cli.advantages.regression import Rows, regress
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.advantages.traces import discounted_returns
+from gipo_cli.training.columns import joined, mean_and_std
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -27,7 +29,7 @@ class Values:
 
 def fit_value(
     samples: Samples,
-    features: Features,
+    features: Standardised,
     rows: Rows,
     targets: Callable[[Values], Tensor],
     *,
@@ -64,17 +66,21 @@ def fit_value(
         tolerance: share of the error; none makes every round, for targets whose noise hides their progress.
     """
     start = discounted_returns(samples, discount)
-    mean, std = start[samples.held_in_rows].mean(), start[samples.held_in_rows].std() + 1e-6
-    networks = Networks(members, features.now.shape[-1], 1, generator(seed, WEIGHTS)).to(samples.device)
+    mean, spread = mean_and_std(start, samples.held_in_rows)
+    std = spread + 1e-6
+    networks = Networks(members, features.size, 1, generator(seed, WEIGHTS)).to(samples.device)
     goal = start.expand(members, -1)
 
     def errors(fitted: nn.Module, batch: Tensor) -> Tensor:
-        return (fitted(features.now[batch])[..., 0] - (goal[:, batch] - mean) / std).square()
+        return (fitted(features[batch])[..., 0] - (goal[:, batch] - mean) / std).square()
 
     def values() -> Values:
-        table = on_every_row(networks, features.table)[..., 0] * std + mean
-        after = table[:, features.following].masked_fill(samples.terminated, 0)
-        return Values(table[:, : len(start)], after)
+        table = on_table(networks, features, std, mean)
+        after = (
+            table[:, features.place_after(rows)].masked_fill(samples.terminated[rows], 0)
+            for rows in samples.every_row()
+        )
+        return Values(table[:, : len(start)], joined(len(start), after, axis=1))
 
     least, stalled, number = float("inf"), 0, 0
     first = max(1, round(FIRST_ROUND * updates))
@@ -85,7 +91,7 @@ def fit_value(
         done += steps
         found = values()
         goal = targets(found).float()
-        error = (goal - found.now)[:, rows.judging].square().mean().item()
+        error = (goal[:, rows.judging] - found.now[:, rows.judging]).square().mean().item()
         progressed = tolerance is None or error < (1 - tolerance) * least
         stalled = 0 if progressed else stalled + 1
         least = min(least, error)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gipo_cli.advantages.networks import standardised
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.diagnostics.episodes import starts_and_lengths
 from gipo_cli.evaluation.estimators import Evidence
@@ -69,7 +69,7 @@ def gather(
     ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO).exp()  # beyond, no estimate is left to be spoiled
     fading, capped = discount * TRACE * _inside(samples), ratio.clamp(max=1.0)
     along, before = fading * capped, fading * torch.cat([capped[:1], capped[:-1]])
-    features = standardised(samples)
+    features = Standardised(samples)
     states, actions = of_states(features), of_actions(samples, features, space, policy, generator(seed, DRAWS))
     found, by_member = [], []
     with progress("values of the policy", 2 * updates * len(folds)) as advance:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gipo_cli.advantages.networks import Features
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.slices import sliced
@@ -84,13 +84,20 @@ class Encoder:
         return torch.tanh(drawn) if self.squashes else drawn.clamp(self.low, self.high)
 
 
-def of_states(features: Features) -> Inputs:
+def _table(features: Standardised) -> tuple[Tensor, Tensor]:
+    """All places of the table at once, and where in it the observation after each row is."""
+    samples = features.samples
+    places, rows = (torch.arange(count, device=samples.device) for count in (len(features), len(samples.reward)))
+    return features.at(places), features.place_after(rows)
+
+
+def of_states(features: Standardised) -> Inputs:
     """Inputs of the state alone."""
-    return Inputs(features.table, features.following)
+    return Inputs(*_table(features))
 
 
 def of_actions(
-    samples: Samples, features: Features, space: ActionSpace, policy: Policy, generator: torch.Generator
+    samples: Samples, features: Standardised, space: ActionSpace, policy: Policy, generator: torch.Generator
 ) -> Inputs:
     """Inputs of state and action; the policy's own actions are drawn here, once.
 
@@ -105,7 +112,7 @@ def of_actions(
     observation = torch.cat([samples.observation, samples.final_observation])
     pairs = [_actions_of(policy, chunk, generator) for chunk in observation.split(65536)]
     drawn, chance = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return Inputs(features.table, features.following, encoder(_logged(samples, policy)), drawn, chance, encoder)
+    return Inputs(*_table(features), encoder(_logged(samples, policy)), drawn, chance, encoder)
 
 
 @torch.no_grad()

@@ -2,8 +2,9 @@
 
 import torch
 
-from gipo_cli.advantages.networks import Networks, standardised
+from gipo_cli.advantages.networks import Networks
 from gipo_cli.advantages.regression import regress, rows_of
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.training.order import generator
 from tests.advantages.corridor import corridor_samples
 
@@ -11,7 +12,7 @@ QUIET = {"advance": lambda n=1: None}
 
 
 def fitted(samples, target, updates=150, members=1, weight=None):
-    features = standardised(samples).now
+    features = Standardised(samples)[torch.arange(len(samples.reward))]
     networks = Networks(members, features.shape[-1], 1, generator(0, 1))
     rows = rows_of(samples, generator(0, 2))
 
@@ -83,8 +84,11 @@ def test_networks_side_by_side_are_those_networks_alone():
 
 def test_the_observation_after_a_step_is_that_of_the_row_after_or_the_final_one():
     samples = corridor_samples(20, cut=6)
-    features = standardised(samples)
+    features = Standardised(samples)
+    places = torch.arange(len(features))
     held_in = samples.observation[samples.held_in_rows]
     following = samples.next_observation(torch.arange(len(samples.reward)))
     expected = (following - held_in.mean(0)) / (held_in.std(0) + 1e-6)
-    torch.testing.assert_close(features.table[features.following], expected.clamp(-8, 8))
+    torch.testing.assert_close(
+        features.at(places)[features.place_after(places[: len(samples.reward)])], expected.clamp(-8, 8)
+    )

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gipo_cli.advantages import value
-from gipo_cli.advantages.networks import standardised
 from gipo_cli.advantages.regression import rows_of
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.advantages.traces import lambda_returns
 from gipo_cli.training.order import generator
 from tests.advantages.corridor import DISCOUNT, STATES, corridor_samples, exact
@@ -14,7 +14,7 @@ from tests.advantages.corridor import DISCOUNT, STATES, corridor_samples, exact
 
 def fitted(samples, decay=0.8, updates=500, **more):
     return value.fit_value(
-        samples, standardised(samples), rows_of(samples, generator(0, 2)),
+        samples, Standardised(samples), rows_of(samples, generator(0, 2)),
         lambda found: lambda_returns(samples, found.after, DISCOUNT, decay),
         discount=DISCOUNT, updates=updates, seed=0, advance=lambda n=1: None, **more,
     )  # fmt: skip
@@ -51,7 +51,7 @@ def test_rounds_without_progress_end_the_fit(monkeypatch, tolerance, rounds):
     monkeypatch.setattr(value, "regress", lambda *given: (made.append(given[3]), regress(*given)))
     samples = corridor_samples(60)
     value.fit_value(
-        samples, standardised(samples), rows_of(samples, generator(0, 2)),
+        samples, Standardised(samples), rows_of(samples, generator(0, 2)),
         lambda found: lambda_returns(samples, found.after, DISCOUNT, 0.8),
         discount=DISCOUNT, updates=100, seed=0, advance=lambda n=1: told.append(n), tolerance=tolerance,
     )  # fmt: skip

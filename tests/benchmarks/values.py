@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import torch
 
 from gipo_cli.advantages import Progress, Task, path_consistency
-from gipo_cli.advantages.networks import Networks, standardised
+from gipo_cli.advantages.networks import Networks
 from gipo_cli.advantages.regression import regress, rows_of
+from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.pieces import sharing
 from gipo_cli.policies.policy import Policy, PolicySpec
@@ -84,11 +85,11 @@ def _path_consistency(samples: Samples) -> Callable[[int], Timed]:
 
 
 def _regression(samples: Samples) -> Callable[[int], None]:
-    features, rows = standardised(samples), rows_of(samples, generator(0, 0))
+    features, rows = Standardised(samples), rows_of(samples, generator(0, 0))
     networks = Networks(1, OBSERVATION, 1, generator(0, 1))
     goal = discounted_returns(samples, DISCOUNT)
 
     def errors(fitted: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        return (fitted(features.now[batch])[..., 0] - goal[batch]).square()
+        return (fitted(features[batch])[..., 0] - goal[batch]).square()
 
     return lambda updates: regress(networks, errors, rows, updates, lambda n: None)

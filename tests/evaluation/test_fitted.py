@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gipo_cli.advantages.networks import standardised as features_of
+from gipo_cli.advantages.standardised import Standardised as features_of
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.evaluation.evidence import gather
 from gipo_cli.evaluation.fitted import traced
