@@ -14,6 +14,7 @@ from gipo_cli.runs import RunDirectory
 from gipo_cli.training.anchor import Anchors
 from gipo_cli.training.loop import TRAIN_ORDER
 from gipo_cli.training.order import RowsSideBySide, ShuffledRows
+from gipo_cli.training.recorded import Recorded, wants_recording
 from gipo_cli.training.samples import Samples
 from gipo_cli.training.state import Training, adam_over
 from gipo_cli.training.update import Batch, scheduled_rate, set_learning_rate
@@ -49,7 +50,7 @@ class Stacked:
     configurations that differ in seed and sigma alone, and policies of one shape.
 
     An update looks at no number on the way, and what it reads and writes has one shape and one place from the first to
-    the last, so that a GPU's could be recorded once. `sums` holds loss and KL since they were last set to zero, [K, 2],
+    the last, so a GPU's is recorded once. `sums` holds loss and KL since they were last set to zero, [K, 2],
     and `rows` those of the last update, [K, B].
     """
 
@@ -72,6 +73,7 @@ class Stacked:
         self._order = RowsSideBySide([_order_of(member) for member in members])
         self.rows = self._order.batch(trainings[0].step).clone()
         self.sums = torch.zeros(len(members), 2, device=self._shared.device)
+        self._step = Recorded(self._take_step, wants_recording(self.config, self._shared.device))
         self._let_look()
 
     def take_sigma(self) -> None:
@@ -91,7 +93,7 @@ class Stacked:
         """Update number `step` of every member, counted from 0."""
         self.rows.copy_(self._order.batch(step))
         set_learning_rate(self._optimizer, scheduled_rate(self.config, step))
-        self._take_step()
+        self._step()
 
     def _take_step(self) -> None:
         """As `update.take_step`, of all members."""
