@@ -140,13 +140,15 @@ def test_a_limit_that_ends_a_phase_says_that_it_begins_again_and_is_no_failure_u
 
 
 def test_a_report_that_is_too_long_for_the_limit_is_left_in_the_middle(cartpole_log, tmp_path):
-    run = tmp_path / "run"
     settings = ("--device", "cpu", "--steps", "1000000", "--set", "critic_steps=30", "--set", "report_every=1000000")
-    began = time.monotonic()
-    done = gipo("--dataset", cartpole_log, "--out", run, *settings, "--max-time", "10s", "--quiet")
-    assert time.monotonic() - began < 10 + PYTHON
-    assert (done.returncode, done.stdout) == (0, "")
+    for seconds in (10, 40):  # a busy machine may not come to the first update within the first
+        run, began = tmp_path / f"run-{seconds}", time.monotonic()
+        done = gipo("--dataset", cartpole_log, "--out", run, *settings, "--max-time", f"{seconds}s", "--quiet")
+        assert time.monotonic() - began < seconds + PYTHON
+        assert (done.returncode, done.stdout) == (0, "")
+        if "in the phase" not in done.stderr:
+            break
     assert done.stderr == (
-        "gipo: --max-time 10s: stopped between two reports; resuming begins at the checkpoint before.\n"
+        f"gipo: --max-time {seconds}s: stopped between two reports; resuming begins at the checkpoint before.\n"
         f"      Continue with: gipo train --resume {run}\n"
     )
