@@ -14,7 +14,7 @@ from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.data.resident import trim
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
-from gipo_cli.training.columns import joined, mean_and_std
+from gipo_cli.training.columns import joined, mean_and_std, taken
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -178,8 +178,8 @@ def _fit_first_value(critic: _Critic, rows_generator: torch.Generator) -> None:
     optimizer = torch.optim.Adam(critic.value_network.parameters(), lr=LEARNING_RATE, fused=True)
     held_in = samples.held_in_rows
     for _ in range(START_FIT_STEPS):
-        rows = held_in[torch.randint(len(held_in), (1024,), generator=rows_generator).to(held_in.device)]
-        gap = critic.value(critic.value_network, critic.features[rows]) - critic.returns[rows]
+        rows = taken(held_in, torch.randint(len(held_in), (1024,), generator=rows_generator).to(held_in.device))
+        gap = critic.value(critic.value_network, critic.features[rows]) - taken(critic.returns, rows)
         loss = (gap / critic.value_std).square().mean()
         optimizer.zero_grad()
         loss.backward()
