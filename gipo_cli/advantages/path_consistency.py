@@ -16,7 +16,7 @@ from gipo_cli.pieces import differentiate, each, pieces
 from gipo_cli.policies.layers import Linear
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour
-from gipo_cli.training.columns import mean_and_std
+from gipo_cli.training.columns import mean_and_std, taken
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -96,7 +96,7 @@ class _Critic:
 
     def squared_miss(self, rows: Tensor) -> Tensor:
         """What V misses the discounted returns of rows [B] by, squared and summed; in units of their deviation."""
-        gap = self.value(self.value_network, self.features[rows]) - self.returns[rows]
+        gap = self.value(self.value_network, self.features[rows]) - taken(self.returns, rows)
         return (gap / self.value_std).square().sum()
 
     def path_returns(self, rows: Tensor, advantage: Tensor) -> Tensor:
@@ -196,8 +196,8 @@ def _fit_first_value(critic: _Critic, rows_generator: torch.Generator) -> None:
     optimizer = torch.optim.Adam(learned, lr=LEARNING_RATE, fused=True)
     held_in = samples.held_in_rows
     for _ in range(START_FIT_STEPS):
-        rows = held_in[torch.randint(len(held_in), (FIRST_BATCH,), generator=rows_generator).to(held_in.device)]
-        differentiate(learned, lambda part: critic.squared_miss(part) / FIRST_BATCH, pieces(rows))
+        drawn = torch.randint(len(held_in), (FIRST_BATCH,), generator=rows_generator).to(held_in.device)
+        differentiate(learned, lambda part: critic.squared_miss(part) / FIRST_BATCH, pieces(taken(held_in, drawn)))
         optimizer.step()
         trim()
     critic.slow_value.load_state_dict(critic.value_network.state_dict())

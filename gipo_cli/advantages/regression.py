@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gipo_cli.advantages.networks import SLICE
 from gipo_cli.data.resident import trim
 from gipo_cli.pieces import differentiate, pieces
-from gipo_cli.training.columns import chunks, joined
+from gipo_cli.training.columns import chunks, joined, taken
 from gipo_cli.training.samples import MOST_JUDGED, Samples
 
 BATCH = 1024
@@ -40,7 +40,7 @@ class Rows:
     def batch(self) -> Tensor:
         """Rows to learn from, drawn with replacement."""
         drawn = torch.randint(len(self.learning), (self.batch_size,), generator=self.generator)
-        return self.learning[drawn.to(self.learning.device)]
+        return taken(self.learning, drawn.to(self.learning.device))
 
 
 def rows_of(samples: Samples, generator: torch.Generator, batch_size: int = BATCH) -> Rows:

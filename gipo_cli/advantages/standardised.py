@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gipo_cli.training.columns import mean_and_std
+from gipo_cli.training.columns import mean_and_std, taken
 from gipo_cli.training.samples import Samples
 
 OUTERMOST = 8.0  # a standardised observation is cut here: one wild sensor reading moves no fit
@@ -31,7 +31,7 @@ class Standardised:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """What was seen at some rows, [..., F]."""
-        return self._of(self.samples.observation[rows], rows)
+        return self._of(taken(self.samples.observation, rows), rows)
 
     def after(self, rows: Tensor) -> Tensor:
         """What was seen after them, [..., F]."""

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 2**14  # rows that follow each other, read together
-WINDOW = 2**6 * BLOCK  # rows that are shuffled together: 1,048,576
+BLOCK = 2**15  # rows that follow each other, read together
+WINDOW = 2**5 * BLOCK  # rows that are shuffled together: 1,048,576
 
 
 def generator(seed: int, *purpose: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -24,11 +24,11 @@ class ShuffledRows:
     epoch meets no row twice.
 
     Up to WINDOW rows, every order of them is equally likely. More are shuffled a window at a time, so that the rows of
-    some thousand batches lie in 64 places and not in a million: each epoch lays the rows in a ring, cuts it at a place
-    drawn anew into blocks of BLOCK, and takes the blocks in an order drawn anew, 64 to a window; within a window every
+    a thousand batches lie in 32 places and not in a million: each epoch lays the rows in a ring, cuts it at a place
+    drawn anew into blocks of BLOCK, and takes the blocks in an order drawn anew, 32 to a window; within a window every
     order of its rows is equally likely. So each row is as likely as any other to be in a given batch, but for the
     remainder of the ring, a block shorter than BLOCK that comes in the last window; a batch is a uniform draw from its
-    window without replacement, and a window is 64 random stretches of the log, not 1,048,576 random rows: means over
+    window without replacement, and a window is 32 random stretches of the log, not 1,048,576 random rows: means over
     two batches of one window differ by less than over two batches of the log, where episodes differ.
 
     The rows that do not fill a batch at a window's end sit that epoch out.

@@ -112,7 +112,7 @@ def _block(rng: np.random.Generator, policy: dict[str, np.ndarray], rows: int) -
 
 CHILD = """
 import sys, time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from gipo_cli.config import TrainConfig
 from gipo_cli.logs import open_log
@@ -122,12 +122,15 @@ from gipo_cli.training.loop import fit
 import json, torch
 
 log, out, advantage, steps = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-updates, cpu, began = {}, {}, time.process_time()
+updates, cpu, peaks, began = {}, {}, {}, time.process_time()
 
 def lap(name):
     global began
     now = time.process_time()
     cpu[name], began = round(now - began, 1), now
+    peaks[name] = round(resident(), 2)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the next phase has a peak of its own
 
 @contextmanager
 def phase(name, total):
@@ -152,11 +155,10 @@ config = TrainConfig(
 opened = open_log(log)
 opened.log.fingerprint
 lap("reading, checks, fingerprint")
-before = resident()
 with RunDirectory.create(out) as run:
     fit(config, OBJECTIVES.load("gipo"), ADVANTAGES.load(advantage), opened.log, run, torch.device("cpu"), phase)
 lap("judgement, checkpoint, log ratios")
-found = {"peak_gib": resident(), "peak_of_reading_gib": before, "ms_an_update": updates, "cpu_s": cpu}
+found = {"peak_gib": max(peaks.values()), "peak_gib_by_phase": peaks, "ms_an_update": updates, "cpu_s": cpu}
 print(json.dumps(found))
 """
 
@@ -184,7 +186,9 @@ def line(found: dict) -> str:
     """One row of the table."""
     updates = ", ".join(f"{name} {ms:.2f} ms" for name, ms in found["ms_an_update"].items())
     cpu = ", ".join(f"{name} {seconds} s" for name, seconds in found["cpu_s"].items())
-    return f"{found['rows']:,} rows {found['columns']}: peak {found['peak_gib']:.2f} GiB; {updates}; CPU: {cpu}"
+    peaks = ", ".join(f"{name} {gib}" for name, gib in found["peak_gib_by_phase"].items())
+    head = f"{found['rows']:,} rows {found['columns']}: peak {found['peak_gib']:.2f} GiB"
+    return f"{head}; {updates}; CPU: {cpu}; GiB: {peaks}"
 
 
 if __name__ == "__main__":
