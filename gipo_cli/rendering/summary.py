@@ -40,7 +40,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[list[str]]:
         ["log", f"{dataset['name']}: {dataset['transitions']:,} steps, {dataset['episodes']:,} episodes"],
         ["behaviour", f"mean return {dataset['mean_return']:,.0f}, log-probs {dataset['log_probs']}"],
         ["objective", f"{summary['objective']} ({settings or 'no settings'})"],
-        ["started from", f"{start['kind']}{_version(start)}, {start['kl']:.3f} nats from behaviour"],
+        ["started from", f"{start['kind']}{_version(start)}, {start['kl']:z.3f} nats from behaviour"],
         ["advantages", f"{summary['advantage']}{of_advantage and f' ({of_advantage})'}"],
         ["", f"explain {summary['critic']['explained']:.0%} of what held-out returns left open"],
         ["policy", f"{summary['steps']:,} updates, {summary['seconds']:,.0f} s in all"],
