@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--own", action="store_true", help="leave the peers out")
     parser.add_argument("--whole", action="store_true", help="the whole default run, too; minutes")
     parser.add_argument("--repeats", type=int, help="rounds of each comparison")
-    parser.add_argument("--device", default="cpu", help="of ensembles: cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="cpu", help="of updates and ensembles: cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="this many alone, in place of one and of all processors")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a JSON document")
     # What the processes that it starts are told.

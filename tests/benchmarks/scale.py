@@ -19,7 +19,7 @@ class Scale:
     megabytes: int = 256  # of a copy
     episodes: int = 20  # side by side
     members: tuple[int, ...] = (1, 8, 64)  # of ensembles
-    device: str = "cpu"  # of ensembles
+    device: str = "cpu"  # of updates and ensembles
 
 
 QUICK = Scale(

@@ -29,14 +29,26 @@ def comparisons(scale: Scale) -> Iterator[Comparison]:
             f"policy updates, batch {batch}",
             "updates",
             {
-                "gipo": lambda batch=batch: gipo(scale.rows, batch),
-                "the same in plain torch": lambda batch=batch: plain_torch.updates(made, batch),
-                "its matrix products alone (limit)": lambda batch=batch: matrix_products.updates(batch),
-                **(peers(made, batch) if scale.peers else {}),
+                "gipo": lambda batch=batch: gipo(scale.rows, batch, scale.device),
+                **(on_the_cpu(made, batch, scale.peers) if scale.device == "cpu" else on_a_gpu(scale, batch)),
             },
             samples=batch,
             alone=batch == 1024,
         )
+
+
+def on_a_gpu(scale: Scale, batch: int) -> "dict[str, Callable[[], Subject]]":
+    """What recording an update as a graph saves."""
+    return {"gipo, kernel by kernel": lambda: gipo(scale.rows, batch, scale.device, recorded=False)}
+
+
+def on_the_cpu(made: Arrays, batch: int, with_peers: bool) -> "dict[str, Callable[[], Subject]]":
+    """The same mathematics, the machine's limit, and peers where they are wanted."""
+    return {
+        "the same in plain torch": lambda: plain_torch.updates(made, batch),
+        "its matrix products alone (limit)": lambda: matrix_products.updates(batch),
+        **(peers(made, batch) if with_peers else {}),
+    }
 
 
 def peers(made: Arrays, batch: int) -> "dict[str, Callable[[], Subject]]":
