@@ -101,7 +101,8 @@ def scored(samples: Samples, advantage: Tensor, squares: np.ndarray) -> Estimate
             "Look at the rewards with `gipo datasets info`, or lower the horizon: --set discount=0.99.",
         )
     held_in = np.ones(len(squares), bool)
-    held_in[samples.episode[samples.held_out_rows].cpu().numpy()] = False
+    for rows in chunks(samples.held_out_rows):
+        held_in[samples.episode[rows].cpu().numpy()] = False
     held_out = squares[~held_in]
     return Estimate(
         advantage=advantage,

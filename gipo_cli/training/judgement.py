@@ -17,6 +17,7 @@ from gipo_cli.policies.weights import save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints
 from gipo_cli.training.certificate import LEVEL, Certificate, certify, surrogate_lower_bound
+from gipo_cli.training.columns import taken
 from gipo_cli.training.samples import Samples
 from gipo_cli.training.state import Training, older_checkpoints
 
@@ -41,14 +42,14 @@ def held_out_figures(now: Training, samples: Samples, log_ratio: Tensor) -> dict
         log_ratio: of the policy, as `judged_log_ratio`.
     """
     rows, log_ratio = samples.judged_rows, log_ratio.double()
-    advantage = now.advantage[rows].double()
+    advantage = taken(now.advantage, rows).double()
     weight = (log_ratio - log_ratio.max()).exp()  # a constant factor changes none of the three
     return {
         "ess_fraction": (weight.sum() ** 2 / (len(weight) * (weight**2).sum())).item(),
         "kl": -log_ratio.mean().item(),
         "surrogate": ((weight * advantage).sum() / weight.sum() - advantage.mean()).item(),
         "surrogate_lower": surrogate_lower_bound(
-            log_ratio.cpu().numpy(), advantage.cpu().numpy(), samples.episode[rows].cpu().numpy(), LEVEL
+            log_ratio.cpu().numpy(), advantage.cpu().numpy(), taken(samples.episode, rows).cpu().numpy(), LEVEL
         ),
     }
 
@@ -69,8 +70,9 @@ def held_out_weights(
     rows, parts = samples.judged_rows, log_ratio[:, None]
     if samples.behaviour_log_prob_parts is not None:
         parts = sliced(partial(samples.log_ratio_parts, now.policy), rows)
-    weight = mean_effective_weight(objective, parts.double(), now.advantage[rows].double(), **settings)
-    columns = (log_ratio.double(), now.advantage[rows].double(), weight)
+    of_rows = taken(now.advantage, rows).double()
+    weight = mean_effective_weight(objective, parts.double(), of_rows, **settings)
+    columns = (log_ratio.double(), of_rows, weight)
     x, advantage, trust = (column.cpu().numpy() for column in columns)
     found = statistics(x, advantage, trust)
     second = weight_moments(2 * x)["mean"]
@@ -131,4 +133,5 @@ def _certificate(policy: Policy, now: Training, samples: Samples, level: float) 
     rows = samples.judged_rows
     log_ratio = judged_log_ratio(policy, samples)
     explained_lower = now.facts["critic"]["explained_lower"]
-    return certify(log_ratio, now.advantage[rows], samples.episode[rows], explained_lower, level)
+    advantage, episode = taken(now.advantage, rows), taken(samples.episode, rows)
+    return certify(log_ratio, advantage, episode, explained_lower, level)

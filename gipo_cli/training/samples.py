@@ -66,7 +66,8 @@ class Samples:
         rows = self._at_home(self.held_out_rows)
         if len(rows) <= MOST_JUDGED:
             return rows
-        _, place = self.episode[rows].unique_consecutive(return_inverse=True)
+        episode = torch.cat([self.episode[chunk] for chunk in chunks(rows)])
+        _, place = episode.unique_consecutive(return_inverse=True)
         return rows[place % math.ceil(len(rows) / MOST_JUDGED) == 0]
 
     def training_rows(self, stale_rows: bool) -> Tensor:
