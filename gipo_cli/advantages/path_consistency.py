@@ -166,7 +166,6 @@ def estimate(task: Task) -> Estimate:
 def _differentiate(critic: _Critic, rows: Tensor, improvement_kl: float) -> None:
     """Gradients of the mean squared gap over the held-in rows of segments [S, T]; V's network beside A's."""
     features, held_in = critic.features[rows], ~critic.samples.held_out[rows]
-
     networks = [critic.head_network, lambda features: critic.value(critic.value_network, features)]
     if improvement_kl > 0 and critic.target is None:
         networks.append(critic.slow_heads)

@@ -8,7 +8,6 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +85,11 @@ def regress(
         advance: told of each update.
         weight: how often each row counts for each member, [K, N]; once where none.
     """
+
+    def summed(at: Tensor) -> Tensor:
+        error = errors(networks, at)
+        return error.sum() if weight is None else (error * weight[:, at]).sum()
+
     parameters, slow = list(networks.parameters()), copy.deepcopy(networks)
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
     best, kept = _judged(errors, slow, rows), copy.deepcopy(slow)
@@ -94,7 +98,7 @@ def regress(
     for update in range(1, updates + 1):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * (update - 1) / updates))
-        _differentiate(parameters, partial(_weighted, networks, errors, weight), rows.batch())
+        differentiate(parameters, lambda part: summed(part) / rows.batch_size, pieces(rows.batch()))
         nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         optimizer.step()
         trim()
@@ -107,19 +111,6 @@ def regress(
             for was, now in zip(kept.parameters(), slow.parameters(), strict=True):
                 was.data[better] = now.data[better]
     networks.load_state_dict(kept.state_dict())
-
-
-def _weighted(
-    networks: nn.Module, errors: Callable[[nn.Module, Tensor], Tensor], weight: Tensor | None, rows: Tensor
-) -> Tensor:
-    """Sum of the squared errors at some rows, each as often as it counts."""
-    error = errors(networks, rows)
-    return error.sum() if weight is None else (error * weight[:, rows]).sum()
-
-
-def _differentiate(parameters: list[nn.Parameter], summed: Callable[[Tensor], Tensor], batch: Tensor) -> None:
-    """Gradients of the mean over a batch."""
-    differentiate(parameters, lambda rows: summed(rows) / len(batch), pieces(batch))
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ def begin(batch: BatchDirectory, job: Listed, threads: int, seconds: float = inf
     Args:
         batch: where the job lies.
         job: to be trained.
-        threads: that libraries may take where the user has not said; the run's own `threads` alone touches its numbers.
+        threads: that training and its libraries may take where the user has not said; no number depends on it.
         seconds: that it may take, from now.
     """
     limit = [] if seconds == inf else ["--max-time", f"{seconds - STARTING:.1f}s"]

@@ -52,7 +52,7 @@ def train(
         str | None,
         typer.Option(
             metavar="X|auto",
-            help="Short for --set sigma=X; auto: steered to --kl-target; of members several. (default: 1.0)",
+            help="Short for --set sigma=X; auto: steered to --kl-target; 0.5,1,2: a run of each. (default: 1.0)",
         ),
     ] = None,
     advantage: Annotated[

@@ -9,6 +9,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TypeVar
 from weakref import WeakSet
 
 import numpy as np
@@ -17,6 +18,9 @@ BLOCK = 1 << 16  # rows looked at together, so that columns larger than memory s
 # Rows, each in a place of its own, that are looked at together: with each Linux 6.18 maps up to 2 MiB around it.
 SCATTERED = 2**7
 RESIDENT = 3 * 2**27  # bytes of mapped pages that stay between two looks
+
+
+T = TypeVar("T")
 
 
 class _Watch:
@@ -56,6 +60,12 @@ def trim() -> None:
     """
     if _WATCH.maps and hasattr(mmap, "MADV_DONTNEED"):
         _WATCH.trim()
+
+
+def trimmed(part: T) -> T:
+    """What was made of some rows; `trim` has been called since."""
+    trim()
+    return part
 
 
 def blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

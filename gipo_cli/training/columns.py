@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gipo_cli.data.cache import scratch
-from gipo_cli.data.resident import SCATTERED, blocks, trim
+from gipo_cli.data.resident import SCATTERED, blocks, trim, trimmed
 
 CHUNK = 65536  # rows
 LARGE = 2**20  # rows; of more, sums are taken chunk by chunk
@@ -45,12 +45,7 @@ def taken(column: Tensor, rows: Tensor) -> Tensor:
     """Some rows of a column, [B, ...], that lie anywhere in it; of a large one a few at a time, and trimmed."""
     if len(column) <= LARGE or rows.ndim != 1 or len(rows) <= SCATTERED:
         return column[rows]
-    return torch.cat([_trimmed(column[few]) for few in rows.split(SCATTERED)])
-
-
-def _trimmed(part: Tensor) -> Tensor:
-    trim()
-    return part
+    return torch.cat([trimmed(column[few]) for few in rows.split(SCATTERED)])
 
 
 def every_row(rows: int, device: torch.device) -> Iterator[Tensor]:

@@ -15,7 +15,7 @@ from gipo_cli.data.trajectories import Trajectories
 
 KIND = "checks"
 # Whose text decides what is found, from this file's package on: no version that a change could forget to raise.
-SOURCES = ("data/checks/*.py", "data/log_prob_errors.py", "data/selection.py", "policies/*.py")
+SOURCES = ("data/checks/*.py", "data/log_prob_errors.py", "data/selection.py", "policies/*.py", "pieces.py")
 NAMES = {field.name for field in fields(Finding)}
 
 
