@@ -20,6 +20,7 @@ from gipo_cli.errors import DataError
 LARGEST_COLUMN, SHARE_OF_MEMORY = 2**27, 32
 SPARE_DISK = 2**28  # bytes left free
 LARGEST_DOCUMENT = 2**20  # bytes; what is longer is none of ours
+SOURCE = "source"  # file beside the columns of a source, with its path
 
 
 def cache_root() -> Path:
@@ -71,6 +72,8 @@ def filled(
 ) -> np.ndarray:
     """A column, in memory where it fits, else mapped from a .npy in the cache that later openings use again.
 
+    Whenever one is written, those of sources that have changed or are gone leave the disk.
+
     Args:
         source: the file or directory that the column comes from; a changed size or time makes a new column.
         name: of the column in its source.
@@ -86,14 +89,32 @@ def filled(
         column = np.empty(shape, dtype)
         fill(column)
         return column
-    place = cache_root() / "columns" / _identity(source) / f"{_file_name(name)}.npy"
+    place = _columns() / _hashed(os.fsencode(source.resolve())) / _identity(source) / f"{_file_name(name)}.npy"
     try:
         found = np.load(place, mmap_mode="r", allow_pickle=False)
         if found.shape == shape and found.dtype == dtype:
             return watched(found)
     except (OSError, ValueError, EOFError):
         pass  # not there, or damaged, which is as good as not there
+    _forget_others(place.parent, source)
     return _mapped(place, name, shape, dtype, size, fill)
+
+
+def _columns() -> Path:
+    """Where columns are kept: a directory for each source, and in it one for each state that the source was in."""
+    return cache_root() / "columns"
+
+
+def _forget_others(current: Path, source: Path) -> None:
+    """Remove what is kept of earlier states of a source, and of sources that are gone; who has it mapped keeps it."""
+    with suppress(OSError, ValueError):
+        current.parent.mkdir(parents=True, exist_ok=True)
+        (current.parent / SOURCE).write_bytes(os.fsencode(source.resolve()))
+        old = [place for place in current.parent.iterdir() if place.is_dir() and place != current]
+        kept = [*_columns().glob(f"*/{SOURCE}")]
+        gone = [named.parent for named in kept if not Path(os.fsdecode(named.read_bytes())).exists()]
+        for place in (*old, *gone):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _mapped(
@@ -109,7 +130,10 @@ def _mapped(
             raise DataError(reason, _CACHE_HINT) from error
         fill(column)
         column.flush()
-        os.replace(aside, place)
+        try:
+            os.replace(aside, place)
+        except FileNotFoundError:  # the source has changed, and another process has removed what was kept of it
+            return column
     finally:
         aside.unlink(missing_ok=True)
     return watched(np.load(place, mmap_mode="r", allow_pickle=False))
@@ -172,7 +196,7 @@ def _document(place: Path) -> Any:
 
 
 def _place(kind: str, key: str, suffix: str) -> Path:
-    return cache_root() / kind / (hashlib.sha256(key.encode()).hexdigest()[:24] + suffix)
+    return cache_root() / kind / (_hashed(key.encode()) + suffix)
 
 
 def _keep(place: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -199,8 +223,13 @@ _CACHE_HINT = "Make room there, or set GIPO_CACHE to a directory that has it."
 def _identity(source: Path) -> str:
     """A name for a file, or for all files below a directory, that changes whenever one of them does."""
     files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
-    digest = hashlib.sha256(str(source.resolve()).encode())
+    states = [os.fsencode(source.resolve())]
     for file in files:
         stat = file.stat()
-        digest.update(f"{file.relative_to(source)} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}".encode())
-    return digest.hexdigest()[:24]
+        states.append(os.fsencode(file.relative_to(source)))
+        states.append(f" {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}".encode())
+    return _hashed(b"".join(states))
+
+
+def _hashed(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:24]

@@ -75,7 +75,7 @@ class Watch:
             self.seen.append(f"{event} {arguments!r:.200}")
 
     def _is_ours(self, event: str, arguments: tuple[Any, ...]) -> bool:
-        if event in ("os.remove", "os.rename"):  # columns larger than memory are filled in the cache
+        if event in ("os.remove", "os.rename", "shutil.rmtree"):  # columns larger than memory live in the cache
             return all(str(place).startswith(f"{self.inside}/inside/cache/") for place in arguments[:1])
         return event == "subprocess.Popen" and list(arguments[1][:4]) == WORDS
 

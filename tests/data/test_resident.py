@@ -1,5 +1,6 @@
 """Pages of mapped columns leave memory again, and the numbers stay."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,39 @@ def test_a_scratch_column_has_no_name_in_the_cache(tmp_path):
     assert isinstance(column, np.memmap)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not isinstance(scratch((4,), np.dtype(np.float32)), np.memmap)
+
+
+def kept(cache):
+    """Logs by the columns that the cache holds of them, by how many states of each."""
+    found = {path.read_text(): path.parent for path in cache.glob("columns/*/source")}
+    return {Path(name).name: len([*place.glob("*/*.npy")]) for name, place in found.items()}
+
+
+def column_of(log, fill=counted):
+    return filled(log, "column", (MIB,), np.dtype(np.int64), fill)
+
+
+def test_the_cache_keeps_columns_of_logs_as_they_are_and_of_no_others(tmp_path):
+    stays, changes, goes = (tmp_path / name for name in ("stays", "changes", "goes"))
+    for log in (stays, changes, goes):
+        log.touch()
+        column_of(log)
+    assert kept(tmp_path) == {"stays": 1, "changes": 1, "goes": 1}
+    column_of(stays, pytest.fail)  # is there, and is not made again
+    before = column_of(changes)
+    goes.unlink()
+    changes.write_text("more")
+    after = column_of(changes)
+    assert kept(tmp_path) == {"stays": 1, "changes": 1}
+    np.testing.assert_array_equal(before, after)  # who has it open keeps it
+
+
+def test_a_column_is_read_to_its_end_though_the_log_changes_meanwhile(tmp_path):
+    log = tmp_path / "log"
+    log.touch()
+
+    def fill(column):
+        counted(column)
+        shutil.rmtree(tmp_path / "columns")  # what another process does that opens the log as it is now
+
+    np.testing.assert_array_equal(column_of(log, fill), np.arange(MIB))
