@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 from tests.benchmarks import made_up
 from tests.benchmarks.comparison import Comparison, Subject
 from tests.benchmarks.made_up import ACTION, HIDDEN, OBSERVATION, Arrays
-from tests.benchmarks.peers import d3rlpy_updates, jax_scan, matrix_products, plain_torch, sb3_ppo, torchrl_ppo
+from tests.benchmarks.peers import (
+    compiled,
+    d3rlpy_updates,
+    jax_scan,
+    matrix_products,
+    plain_torch,
+    sb3_ppo,
+    torchrl_ppo,
+)
 from tests.benchmarks.scale import Scale
 
 if TYPE_CHECKING:
@@ -30,7 +38,11 @@ def comparisons(scale: Scale) -> Iterator[Comparison]:
             "updates",
             {
                 "gipo": lambda batch=batch: gipo(scale.rows, batch, scale.device),
-                **(on_the_cpu(made, batch, scale.peers) if scale.device == "cpu" else on_a_gpu(scale, batch)),
+                **(
+                    on_the_cpu(scale.rows, made, batch, scale.peers)
+                    if scale.device == "cpu"
+                    else on_a_gpu(scale, batch)
+                ),
             },
             samples=batch,
             alone=batch == 1024,
@@ -42,18 +54,19 @@ def on_a_gpu(scale: Scale, batch: int) -> "dict[str, Callable[[], Subject]]":
     return {"gipo, kernel by kernel": lambda: gipo(scale.rows, batch, scale.device, recorded=False)}
 
 
-def on_the_cpu(made: Arrays, batch: int, with_peers: bool) -> "dict[str, Callable[[], Subject]]":
+def on_the_cpu(rows: int, made: Arrays, batch: int, with_peers: bool) -> "dict[str, Callable[[], Subject]]":
     """The same mathematics, the machine's limit, and peers where they are wanted."""
     return {
         "the same in plain torch": lambda: plain_torch.updates(made, batch),
         "its matrix products alone (limit)": lambda: matrix_products.updates(batch),
-        **(peers(made, batch) if with_peers else {}),
+        **(peers(rows, made, batch) if with_peers else {}),
     }
 
 
-def peers(made: Arrays, batch: int) -> "dict[str, Callable[[], Subject]]":
-    """What others do."""
+def peers(rows: int, made: Arrays, batch: int) -> "dict[str, Callable[[], Subject]]":
+    """What a compiler makes of ours, and what others do."""
     return {
+        "gipo, losses by torch.compile": lambda: compiled.under_torch_compile(gipo(rows, batch)),
         "the same in jax, jitted scan": lambda: jax_scan.updates(made, batch),
         "torchrl ClipPPOLoss, policy": lambda: torchrl_ppo.updates(made, batch),
         "stable-baselines3 PPO.train, policy and V": lambda: sb3_ppo.updates(made, batch),
