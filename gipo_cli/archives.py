@@ -4,26 +4,29 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from gipo_cli.data.cache import unnamed_file
 from gipo_cli.data.resident import blocks
 
 PIECE = 2**24  # bytes of an archive that are read at a time; a smaller one stays in memory
 
 
 @contextmanager
-def packed(arrays: Mapping[str, np.ndarray]) -> Iterator[IO[bytes]]:
+def packed(arrays: Mapping[str, np.ndarray], place: Path) -> Iterator[IO[bytes]]:
     """An archive of arrays, to be read from its beginning; the same arrays give the same bytes.
+
+    Args:
+        arrays: by name.
+        place: the directory in which a large one lies meanwhile, without a name.
 
     Raises:
         ValueError: an array holds objects.
-        DataError: the arrays are large, and the cache has no room for the archive.
+        OSError: the archive is large, and the directory has no room for it.
     """
-    size = sum(array.nbytes for array in arrays.values())
-    with tempfile.SpooledTemporaryFile(PIECE) if size <= PIECE else unnamed_file(size) as content:
+    with tempfile.SpooledTemporaryFile(PIECE, dir=str(place)) as content:
         with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, array in arrays.items():
                 stamp = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))

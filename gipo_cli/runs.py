@@ -215,15 +215,12 @@ class RunDirectory:
         """Whether config.toml is there."""
         return (self.path / CONFIG).exists()
 
+    @durable.failing_by_name
     def write_log_ratios(self, **arrays: "np.ndarray") -> None:
-        """Write log_ratios.npz; the same arrays give the same bytes, so no clock time goes into the archive.
-
-        Raises:
-            DataError: the arrays are large, and the cache has no room to pack them in.
-        """
+        """Write log_ratios.npz; the same arrays give the same bytes, so no clock time goes into the archive."""
         from gipo_cli.archives import PIECE, packed
 
-        with packed(arrays) as content:
+        with packed(arrays, self.path) as content:
             durable.write(self.path / LOG_RATIOS, iter(lambda: content.read(PIECE), b""))
 
 

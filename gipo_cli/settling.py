@@ -23,7 +23,8 @@ def settle(values: Mapping[str, Any], named: Iterable[tuple[str, Any]], source: 
         source: where they come from, for messages.
 
     Raises:
-        SettingError: an unknown name, a value of the wrong type, or one out of its range.
+        SettingError: an unknown name, a value of the wrong type, or one out of its range; or two that rule each other
+            out.
     """
     from gipo_cli import settings
     from gipo_cli.objectives.settings import resolve
@@ -48,6 +49,9 @@ def settle(values: Mapping[str, Any], named: Iterable[tuple[str, Any]], source: 
         else:
             _refuse_near(name, [*settings.settings_of(estimator), *DEFAULTS])
             given[name] = value  # the objective says what it has
+    if "sigma" in dict(named):  # a width that is steered would be another one from the first report on
+        _refuse_steering(dict(named))
+        values["steer_sigma"] = ""
     values["settings"] = resolve(objective, function, given)
     values["advantage_settings"] = settings.resolve(ADVANTAGES.kind, advantage, estimator, given_advantage)
     settled = from_values(values, source)
@@ -64,6 +68,15 @@ def _require_kinds(values: Mapping[str, Any], source: str) -> None:
         for name in names:
             if not isinstance(values.get(name, kind()), kind):
                 raise SettingError(f"{source}: {name} is {values[name]!r}; expected {word}.")
+
+
+def _refuse_steering(named: Mapping[str, Any]) -> None:
+    """Refuse a width that is to be steered as well: steering begins at one of its own."""
+    if by := named.get("steer_sigma"):
+        raise SettingError(
+            f"sigma={named['sigma']} and steer_sigma={by} rule each other out: what is steered begins at its target.",
+            "Leave one of them out.",
+        )
 
 
 def _refuse_near(name: str, known: list[str]) -> None:

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from gipo_cli import durable
+from gipo_cli import archives, durable
 from gipo_cli.config import TrainConfig, from_values
 from gipo_cli.errors import RunError, SettingError
 from gipo_cli.runs import RunDirectory
@@ -252,6 +252,13 @@ def test_log_ratios_have_the_same_bytes_for_the_same_arrays(tmp_path, monkeypatc
             np.testing.assert_array_equal(found[name], array)
     with zipfile.ZipFile(first.path / "log_ratios.npz") as archive:
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_large_log_ratios_need_no_cache_and_leave_nothing_beside_them(run, monkeypatch):
+    monkeypatch.setattr(archives, "PIECE", 1000)
+    monkeypatch.setenv("GIPO_CACHE", "/proc/there-is-no-such-place")
+    run.write_log_ratios(log_ratio=np.random.default_rng(0).standard_normal(10_000))
+    assert [path.name for path in run.path.iterdir()] == ["log_ratios.npz"]
 
 
 def test_log_ratios_never_hold_pickled_objects(run):

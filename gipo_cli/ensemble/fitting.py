@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gipo_cli.advantages import Progress
+from gipo_cli.archives import packed
 from gipo_cli.checkpoint_files import name_latest, place_of
 from gipo_cli.data.resident import trim
 from gipo_cli.ensemble.stacked import Member, Stacked, stack
@@ -42,8 +43,10 @@ def fit(
         remove_older(config, member.run, step, last=step == config.steps)  # a kill may have come before
     if stop.limit.given:
         stop.limit.lap()
-        _write_log_ratios(members)  # to know how long that takes at the end
-        stop.limit.lap("log ratios")
+        for member in members:
+            with packed(log_ratios(member.now, member.samples), member.run.path):
+                pass
+        stop.limit.lap("log ratios")  # that is how long they take at the end
 
     with progress("policy", config.steps) as advance:
         advance(step)

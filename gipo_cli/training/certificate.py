@@ -74,9 +74,19 @@ def _refusal(explained_lower: float | None, surrogate_lower: float | None, share
 def surrogate_lower_bound(
     log_ratio: np.ndarray, advantage: np.ndarray, episode: np.ndarray, level: float
 ) -> float | None:
-    """Lower bound of sum w A / sum w - mean A over resampled episodes, w the importance ratio."""
+    """Lower bound of sum w A / sum w - mean A over resampled episodes, w the importance ratio.
+
+    Where all that counts lies in one episode, the weights of a resample without it may be 0 in float64; its weighted
+    mean, which is unknown, is then taken for the least it could be, the least advantage.
+    """
     weight = np.exp(log_ratio - log_ratio.max())
     index = numbered(episode)
     columns = (weight * advantage, weight, advantage, np.ones_like(advantage))
     sums = np.stack([np.bincount(index, column) for column in columns], -1).astype(np.float64)
-    return lower_bound(sums, lambda total: total[:, 0] / total[:, 1] - total[:, 2] / total[:, 3], level)
+
+    def surrogate(total: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            weighted = np.where(total[:, 1] > 0, total[:, 0] / total[:, 1], advantage.min())
+        return weighted - total[:, 2] / total[:, 3]
+
+    return lower_bound(sums, surrogate, level)

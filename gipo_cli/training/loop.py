@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gipo_cli.advantages import Progress
+from gipo_cli.archives import packed
 from gipo_cli.checkpoint_files import name_latest
 from gipo_cli.config import TrainConfig
 from gipo_cli.data.resident import trim
@@ -78,8 +79,8 @@ def fit(
             remove_older(config, run, now.step, last=done or now.step == config.steps)  # a kill may have come before
         if run is not None and stop.limit.given:
             stop.limit.lap()
-            run.write_log_ratios(**log_ratios(now, samples))  # to know how long that takes at the end
-            stop.limit.lap("log ratios")
+            with packed(log_ratios(now, samples), run.path):
+                stop.limit.lap("log ratios")  # that is how long they take at the end
         settings, update = now.width.settings(config.settings), RecordedUpdates(config, device)
 
         with progress("policy", config.steps) as advance:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES, RESAMPLES, lower_bound
-from gipo_cli.training.certificate import certify
+from gipo_cli.training.certificate import certify, surrogate_lower_bound
 
 EPISODES, STEPS = 40, 50
 
@@ -42,6 +42,16 @@ def test_anything_less_is_refused_with_its_reason(arguments, explained_lower, re
     found = certify(*rows(**arguments), explained_lower=explained_lower)
     assert not found.certified
     assert reason in found.reason
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_all_weight_is_in_one_episode_resamples_without_it_count_as_the_worst():
+    advantage, episode = np.array([3.0, -1.0, 0.0, 1.0, 2.0, -2.0]), np.arange(6)
+    weighed = np.where(episode == 0, 0.0, -1e4)  # a weight of 0 in float64 but for the first
+    # (5/6)^6 = 0.33 of the resamples lack episode 0: the worst of all, -2 less the mean of what was drawn.
+    assert -2 - 1.5 < surrogate_lower_bound(weighed, advantage, episode, 0.95) < -2
+    alone = np.where(episode == 0, 0.0, -700.0)  # e^-700 is no 0, and what is not 0 decides
+    assert surrogate_lower_bound(alone, advantage, episode, 0.95) > -2
 
 
 def test_the_lower_bound_of_a_mean_is_the_normal_one_and_unknown_for_a_few_episodes():

@@ -8,6 +8,7 @@ import torch
 
 from gipo_cli.config import TrainConfig
 from gipo_cli.errors import SettingError
+from gipo_cli.settling import settle
 from gipo_cli.training.width import BOUNDS, Width, require_width
 
 
@@ -100,3 +101,18 @@ def test_two_targets_lead_to_two_distances_and_the_run_keeps_the_sigma_it_reache
         assert bound == pytest.approx(math.exp(summary["settings"]["sigma"] ** 2 / 2))
         reached[target] = summary["held_out"]["kl"]
     assert reached[0.01] < 0.5 * reached[0.1]
+
+
+def test_a_width_that_is_named_is_not_steered_whatever_the_file_says():
+    file = {"dataset": "log", "steer_sigma": "kl"}
+    assert settle(file, [("sigma", 0.5)], "file").steer_sigma == ""
+    assert settle(file, [("kl_target", 0.3)], "file").steer_sigma == "kl"
+
+
+def test_a_width_that_is_named_with_its_steering_is_refused():
+    with pytest.raises(SettingError) as refused:
+        settle({"dataset": "log"}, [("steer_sigma", "ess"), ("sigma", 0.5)], "file")
+    assert refused.value.message == (
+        "sigma=0.5 and steer_sigma=ess rule each other out: what is steered begins at its target."
+    )
+    assert refused.value.hint == "Leave one of them out."
