@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gipo_cli.data.cache import filled
+from gipo_cli.data.cache import filled, scratch
+from gipo_cli.data.resident import blocks, trim
 from gipo_cli.errors import DataError, brief
 
 MOST_MEMBERS = 10_000
@@ -107,28 +109,34 @@ def array(place: Path, member: Member) -> np.ndarray:
     Raises:
         DataError: damaged (each member has a checksum), or no room for it.
     """
-    native = member.dtype.newbyteorder("=")
-
-    def fill(column: np.ndarray) -> None:
-        # In the order of the file: columns first where it says so.
-        flat = np.empty(column.size, native) if member.fortran else column.reshape(-1)
-        with zipfile.ZipFile(place) as file, file.open(member.name + ".npy") as opened:
-            opened.read(member.offset)
-            count, done = PIECE // member.dtype.itemsize or 1, 0
-            while done < len(flat):
-                wanted = min(count, len(flat) - done)
-                piece = opened.read(wanted * member.dtype.itemsize)
-                if len(piece) != wanted * member.dtype.itemsize:
-                    raise EOFError(f"'{member.name}' ends after {done:,} of {len(flat):,} numbers.")
-                flat[done : done + wanted] = np.frombuffer(piece, member.dtype)
-                done += wanted
-            if opened.read(1):  # the checksum is looked at where the member ends
-                raise EOFError(f"'{member.name}' is longer than its shape.")
-        if member.fortran:
-            column[...] = flat.reshape(member.shape[::-1]).T
-
     with _damage(place):
-        return filled(place, member.name, member.shape, native, fill)
+        return filled(place, member.name, member.shape, member.dtype.newbyteorder("="), partial(fill, place, member))
+
+
+def fill(place: Path, member: Member, column: np.ndarray) -> None:
+    """Read the numbers of a member into a column of its shape, a piece at a time.
+
+    Raises:
+        DataError: damaged (each member has a checksum).
+    """
+    # In the order of the file: columns first where it says so.
+    flat = scratch((column.size,), column.dtype) if member.fortran else column.reshape(-1)
+    with _damage(place), zipfile.ZipFile(place) as file, file.open(member.name + ".npy") as opened:
+        opened.read(member.offset)
+        count, done = PIECE // member.dtype.itemsize or 1, 0
+        while done < len(flat):
+            wanted = min(count, len(flat) - done)
+            piece = opened.read(wanted * member.dtype.itemsize)
+            if len(piece) != wanted * member.dtype.itemsize:
+                raise EOFError(f"'{member.name}' ends after {done:,} of {len(flat):,} numbers.")
+            flat[done : done + wanted] = np.frombuffer(piece, member.dtype)
+            done += wanted
+            trim()
+        if opened.read(1):  # the checksum is looked at where the member ends
+            raise EOFError(f"'{member.name}' is longer than its shape.")
+    if member.fortran:
+        for start, block in blocks(flat.reshape(member.shape[::-1]).T):
+            column[start : start + len(block)] = block
 
 
 def words(place: Path, member: Member) -> np.ndarray:

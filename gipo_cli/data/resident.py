@@ -75,6 +75,20 @@ def blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         trim()
 
 
+class Lent:
+    """A column that gives its rows a slice at a time, for whoever knows of no maps; trimmed before each."""
+
+    def __init__(self, column: np.ndarray) -> None:
+        self.column = column
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        trim()
+        return self.column[rows]
+
+
 def rows_of(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Some rows of a column, in memory; trimmed on the way."""
     found = np.empty((len(rows), *column.shape[1:]), column.dtype)

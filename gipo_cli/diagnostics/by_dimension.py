@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gipo_cli.diagnostics.ess import ess_fraction
+from gipo_cli.diagnostics.columns import Column, walk
+from gipo_cli.diagnostics.moments import Moments
+from gipo_cli.diagnostics.weight_sums import WeightSums
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Dimension:
     std: float  # of the log ratio, in nats
 
 
-def by_dimension(parts: NDArray[np.floating]) -> list[Dimension]:
+def by_dimension(parts: Column) -> list[Dimension]:
     """Effective share, KL and spread of the log ratio of each dimension; the joint log ratio is their sum.
 
     A single dimension that has left the log sinks the effective share of the whole action, and this shows which.
@@ -31,7 +32,13 @@ def by_dimension(parts: NDArray[np.floating]) -> list[Dimension]:
     Raises:
         ValueError: there is no sample.
     """
-    if parts.size == 0:
+    found: list[tuple[WeightSums, Moments]] = []
+    for (block,) in walk(parts):
+        found = found or [(WeightSums(), Moments()) for _ in block.T]
+        for column, (weights, moments) in zip(block.T, found, strict=True):
+            x = np.ascontiguousarray(column)
+            weights.add(x)
+            moments.add(x)
+    if not found:
         raise ValueError("there are no samples")
-    columns = (np.ascontiguousarray(column, np.float64) for column in parts.T)
-    return [Dimension(d, ess_fraction(x), float(-x.mean()), float(x.std())) for d, x in enumerate(columns)]
+    return [Dimension(d, w.ess_fraction(), -m.mean(), m.std()) for d, (w, m) in enumerate(found)]

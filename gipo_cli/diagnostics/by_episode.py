@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gipo_cli.diagnostics.episodes import starts_and_lengths
+from gipo_cli.diagnostics.columns import Column
+from gipo_cli.diagnostics.episodes import Runs, runs_of
 from gipo_cli.diagnostics.ess import ess_fraction
 
 SHOWN = 5  # of the heaviest
@@ -31,7 +31,7 @@ class Episodes:
     heaviest: list[Episode]
 
 
-def by_episode(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) -> Episodes:
+def by_episode(log_ratio: Column, episode: Column | Runs) -> Episodes:
     """Kish's effective share of episodes, each weighted by the sum of its steps' ratios, and the heaviest ones.
 
         ess = (sum_e S_e)^2 / (E sum_e S_e^2),   S_e = sum_t exp(log_ratio_et)
@@ -43,21 +43,25 @@ def by_episode(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) ->
 
     Args:
         log_ratio: in nats, [N].
-        episode: which episode a step is of, [N]; its rows lie together.
+        episode: which episode a step is of, [N], its rows lie together; or its runs.
 
     Raises:
         ValueError: there is no sample.
     """
-    starts, lengths = starts_and_lengths(episode)
-    # Each episode's largest ratio is taken out, so that none of its ratios overflows.
-    largest = np.maximum.reduceat(log_ratio, starts)
-    ratio = np.exp(np.subtract(log_ratio, np.repeat(largest, lengths), dtype=np.float64))
-    log_sum = np.log(np.add.reduceat(ratio, starts)) + largest
-    share = np.exp(log_sum - np.logaddexp.reduce(log_sum))
-    kl = -np.add.reduceat(log_ratio, starts, dtype=np.float64) / lengths
+    runs = runs_of(episode)
+    lengths, largest = runs.lengths, np.full(len(runs.starts), -np.inf)
+    ratios, log_ratios = np.zeros((2, len(runs.starts)))
+    for piece, (x,) in runs.walk(log_ratio):
+        np.maximum(largest[piece.runs], np.maximum.reduceat(x, piece.firsts), out=largest[piece.runs])
+        piece.add(log_ratios, x)
+    for piece, (x,) in runs.walk(log_ratio):
+        # Each episode's largest ratio is taken out, so that none of its ratios overflows.
+        piece.add(ratios, np.exp(x - piece.at_rows(largest[piece.runs])))
+    log_sum = np.log(ratios) + largest
+    share, kl = np.exp(log_sum - np.logaddexp.reduce(log_sum)), -log_ratios / lengths
     heaviest = [
         Episode(
-            int(episode[starts[e]]), int(lengths[e]), float(lengths[e] / log_ratio.size), float(share[e]), float(kl[e])
+            int(runs.episode[e]), int(lengths[e]), float(lengths[e] / len(log_ratio)), float(share[e]), float(kl[e])
         )
         for e in np.argsort(-share, kind="stable")[:SHOWN]
     ]

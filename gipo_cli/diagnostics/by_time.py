@@ -1,13 +1,15 @@
 """Weights by the place of a step in its episode: where the policy leaves what the log can speak for."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gipo_cli.diagnostics.episodes import starts_and_lengths
-from gipo_cli.diagnostics.ess import ess_fraction
+from gipo_cli.diagnostics.columns import Column
+from gipo_cli.diagnostics.episodes import Runs, runs_of
+from gipo_cli.diagnostics.weight_sums import WeightSums
 
 PARTS = 10  # stretches of about equally many steps
 
@@ -24,32 +26,51 @@ class Stretch:
     mean_ratio: float | None  # none beyond float64
 
 
-def by_time(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) -> list[Stretch]:
+def by_time(log_ratio: Column, episode: Column | Runs) -> list[Stretch]:
     """Effective share, KL and mean ratio along episodes, in up to PARTS stretches of about equally many steps.
 
     Stretches, not episodes, have equally many steps: where lengths differ, late ones are of the long episodes alone.
 
     Args:
         log_ratio: in nats, in the order in which an episode's steps were taken, [N].
-        episode: which episode a step is of, [N]; its rows lie together.
+        episode: which episode a step is of, [N], its rows lie together; or its runs.
 
     Raises:
         ValueError: there is no sample.
     """
-    starts, lengths = starts_and_lengths(episode)
-    at = np.arange(log_ratio.size) - np.repeat(starts, lengths)
-    # How many steps lie before each place; a place is not cut in two.
-    before = np.concatenate([[0], np.cumsum(np.bincount(at))])
-    edges = np.unique(np.searchsorted(before, np.linspace(0, log_ratio.size, PARTS + 1)))
-    part = np.repeat(np.arange(edges.size - 1, dtype=np.int8), np.diff(edges))[at]
-    return [
-        _stretch(np.compress(part == number, log_ratio), int(first), int(end) - 1)
-        for number, (first, end) in enumerate(pairwise(edges))
-    ]
+    runs = runs_of(episode)
+    edges = _edges(runs.lengths)
+    sums = [_StretchSums() for _ in edges[1:]]
+    for piece, (x,) in runs.walk(log_ratio):
+        at = np.arange(piece.size) - piece.at_rows(piece.begins)
+        part = np.searchsorted(edges[1:-1], at, "right").astype(np.int8)
+        for number, each in enumerate(sums):
+            each.add(np.compress(part == number, x))
+    return [each.found(first, end - 1) for each, (first, end) in zip(sums, pairwise(edges), strict=True)]
 
 
-def _stretch(log_ratio: NDArray[np.floating], first: int, last: int) -> Stretch:
-    x = log_ratio.astype(np.float64, copy=False)
-    with np.errstate(over="ignore"):
-        mean = float(np.exp(x).mean())
-    return Stretch(first, last, x.size, ess_fraction(x), float(-x.mean()), mean if np.isfinite(mean) else None)
+def _edges(lengths: NDArray[np.intp]) -> list[int]:
+    """The places in an episode where stretches begin, rising, and the longest length."""
+    rows, longest = int(lengths.sum()), int(lengths.max())
+
+    def before(place: int) -> int:  # steps before a place, of all episodes; a place is not cut in two
+        return int(np.minimum(lengths, place).sum())
+
+    shares = np.linspace(0, rows, PARTS + 1)
+    return sorted({bisect_left(range(longest), share, key=before) for share in shares})
+
+
+class _StretchSums:
+    """The sums of one stretch over rows that come a block at a time."""
+
+    def __init__(self) -> None:
+        self.weights, self.total = WeightSums(), 0.0
+
+    def add(self, log_ratio: NDArray[np.float64]) -> None:
+        if log_ratio.size:
+            self.weights.add(log_ratio)
+            self.total += float(log_ratio.sum())
+
+    def found(self, first: int, last: int) -> Stretch:
+        sums, rows = self.weights, self.weights.size
+        return Stretch(first, last, rows, sums.ess_fraction(), -self.total / rows, sums.moments()["mean"])

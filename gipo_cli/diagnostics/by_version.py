@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gipo_cli.diagnostics.ess import ess_fraction
+from gipo_cli.diagnostics.columns import Column, walk
+from gipo_cli.diagnostics.weight_sums import WeightSums
 
 OLD = 0.5  # of the largest age; the authors' share for data of a training that still goes on
 
@@ -22,12 +23,7 @@ class Version:
     gradient_share: float | None  # of all effective weight times |advantage|
 
 
-def by_version(
-    log_ratio: NDArray[np.floating],
-    advantage: NDArray[np.floating],
-    weight: NDArray[np.floating],
-    version: NDArray[np.integer],
-) -> list[Version]:
+def by_version(log_ratio: Column, advantage: Column, weight: Column, version: Column) -> list[Version]:
     """Effective share, KL and share of the learning of each version of the behaviour policy, the oldest first.
 
     Source: ESS_Eff_Old and OldUShare of the authors of GIPO (AcceRL, docs/new_diagnostic_metrics.md), by version
@@ -41,18 +37,34 @@ def by_version(
     Raises:
         ValueError: there is no sample.
     """
-    if log_ratio.size == 0:
+    sums: dict[int, _VersionSums] = {}
+    for x, a, w, numbers in walk(log_ratio, advantage, weight, version):
+        for number in np.unique(numbers).tolist():
+            rows = numbers == number
+            sums.setdefault(number, _VersionSums()).add(x[rows], a[rows], w[rows])
+    if not sums:
         raise ValueError("there are no samples")
-    pull = weight * np.abs(advantage)
+    weights, pulls = (sum(getattr(each, name) for each in sums.values()) for name in ("weight", "pull"))
+    return [sums[number].found(number, weights, pulls) for number in sorted(sums)]
 
-    def of(number: int) -> Version:
-        rows = version == number
+
+class _VersionSums:
+    """The sums of one version over rows that come a block at a time."""
+
+    def __init__(self) -> None:
+        self.ratios, self.log_ratio, self.weight, self.pull = WeightSums(), 0.0, 0.0, 0.0
+
+    def add(self, log_ratio: NDArray[np.float64], advantage: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
+        self.ratios.add(log_ratio)
+        self.log_ratio += float(log_ratio.sum())
+        self.weight += float(weight.sum())
+        self.pull += float((weight * np.abs(advantage)).sum())
+
+    def found(self, version: int, weights: float, pulls: float) -> Version:
         return Version(
-            number, int(rows.sum()), ess_fraction(log_ratio[rows]), float(-log_ratio[rows].mean()),
-            _share(weight, rows), _share(pull, rows),
+            version, self.ratios.size, self.ratios.ess_fraction(), -self.log_ratio / self.ratios.size,
+            _share(self.weight, weights), _share(self.pull, pulls),
         )  # fmt: skip
-
-    return [of(number) for number in np.unique(version).tolist()]
 
 
 def old_share(versions: list[Version]) -> tuple[float | None, float | None, float]:
@@ -75,6 +87,5 @@ def _sum(versions: list[Version], name: str) -> float | None:
     return None if None in found else float(sum(found))
 
 
-def _share(amount: NDArray[np.floating], rows: NDArray[np.bool_]) -> float | None:
-    total = float(amount.sum())
-    return float(amount[rows].sum()) / total if 0 < total < np.inf else None
+def _share(amount: float, total: float) -> float | None:
+    return amount / total if 0 < total < np.inf else None

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gipo_cli.diagnostics.episodes import numbered
+from gipo_cli.diagnostics.columns import Column
+from gipo_cli.diagnostics.episodes import Runs, runs_of
 
 LARGEST_ADVANTAGE = 5.0  # standard deviations; what lies beyond is cut, or nothing would bound the advantage
 
@@ -24,9 +24,9 @@ class Bounds:
 
 
 def surrogate_bounds(
-    weight: NDArray[np.floating],
-    advantage: NDArray[np.floating],
-    episode: NDArray[np.integer],
+    weight: Column,
+    advantage: Column,
+    episode: Column | Runs,
     largest_weight: float,
     level: float = 0.95,
 ) -> Bounds:
@@ -46,22 +46,21 @@ def surrogate_bounds(
     Args:
         weight: of each step, at least 0, [N].
         advantage: in standard deviations, [N].
-        episode: [N].
+        episode: [N], or its runs.
         largest_weight: that the objective can give; exp(sigma^2 / 2) of GIPO.
         level: of each pair of bounds.
 
     Raises:
         ValueError: there is no sample, or a weight is above the largest.
     """
-    if weight.size == 0:
-        raise ValueError("there are no samples")
-    if weight.max() > largest_weight * (1 + 1e-6):
-        raise ValueError(f"a weight is {weight.max()}, above the largest, {largest_weight}")
-    index = numbered(episode)
-    steps = np.bincount(index)
-    value = weight * np.clip(advantage, -LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
-    of_episode = np.bincount(index, value.astype(np.float64)) / steps
-    episodes, width, missed = len(steps), 2 * largest_weight * LARGEST_ADVANTAGE, 1 - level
+    runs = runs_of(episode)
+    sums = np.zeros(len(runs.starts))
+    for piece, (w, a) in runs.walk(weight, advantage):
+        if w.max() > largest_weight * (1 + 1e-6):
+            raise ValueError(f"a weight is {w.max()}, above the largest, {largest_weight}")
+        piece.add(sums, w * np.clip(a, -LARGEST_ADVANTAGE, LARGEST_ADVANTAGE))
+    of_episode = runs.by_episode(sums) / runs.by_episode(runs.lengths)
+    episodes, width, missed = len(of_episode), 2 * largest_weight * LARGEST_ADVANTAGE, 1 - level
     mean = float(of_episode.mean())
     half = width * math.sqrt(math.log(2 / missed) / (2 * episodes))
     bernstein = None

@@ -1,10 +1,10 @@
 """Effective sample size: how many equally weighted samples the weighted ones are worth."""
 
-import numpy as np
-from numpy.typing import NDArray
+from gipo_cli.diagnostics.columns import Column, summed
+from gipo_cli.diagnostics.weight_sums import WeightSums
 
 
-def ess(log_weight: NDArray[np.floating]) -> float:
+def ess(log_weight: Column) -> float:
     """Kish's effective sample size, a count.
 
         ess = (sum w)^2 / sum w^2,  w = exp(log_weight)
@@ -24,19 +24,12 @@ def ess(log_weight: NDArray[np.floating]) -> float:
     Raises:
         ValueError: there is no sample, or every weight is 0.
     """
-    if log_weight.size == 0:
-        raise ValueError("there are no samples")
-    largest = float(log_weight.max())
-    if largest == -np.inf:
-        raise ValueError("every weight is 0")
-    weight = np.exp(np.subtract(log_weight, largest, dtype=np.float64))
-    # Rounding may leave equal weights a hair above N.
-    return float(np.clip(weight.sum() ** 2 / np.square(weight).sum(), 1, weight.size))
+    return summed(WeightSums(), log_weight).ess()
 
 
-def ess_fraction(log_weight: NDArray[np.floating]) -> float:
+def ess_fraction(log_weight: Column) -> float:
     """The effective sample size as a share of the samples, in (0, 1]; see `ess`.
 
     Source: rollout_is_eff_sample_size of verl
     """
-    return ess(log_weight) / log_weight.size
+    return ess(log_weight) / len(log_weight)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gipo_cli.diagnostics.episodes import starts_and_lengths
+from gipo_cli.diagnostics.columns import Column
+from gipo_cli.diagnostics.episodes import Runs, runs_of
 from gipo_cli.diagnostics.ess import ess_fraction
 
 ENOUGH = 0.1  # share of the episodes that have to count; ours, as for steps
@@ -23,7 +24,7 @@ class Degeneracy:
     reach: int  # the largest of these t up to which ENOUGH of the episodes count, and FEWEST of them; 0 where none is
 
 
-def degeneracy(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) -> Degeneracy:
+def degeneracy(log_ratio: Column, episode: Column | Runs) -> Degeneracy:
     """Kish's effective share of the episodes by the number of steps whose ratios are multiplied.
 
         ess(t) = (sum_e W_e)^2 / (E sum_e W_e^2),   W_e = exp(sum_{s < min(t, T_e)} log_ratio_s)
@@ -36,20 +37,29 @@ def degeneracy(log_ratio: NDArray[np.floating], episode: NDArray[np.integer]) ->
 
     Args:
         log_ratio: in nats, in the order in which an episode's steps were taken, [N].
-        episode: which episode a step is of, [N]; its rows lie together.
+        episode: which episode a step is of, [N], its rows lie together; or its runs.
 
     Raises:
         ValueError: there is no sample.
     """
-    starts, lengths = starts_and_lengths(episode)
-    sums = np.concatenate([[0.0], np.cumsum(log_ratio, dtype=np.float64)])
-    longest, episodes = int(lengths.max()), len(starts)
-
-    def share(steps: int) -> float:
-        return ess_fraction(sums[starts + np.minimum(steps, lengths)] - sums[starts])
-
+    runs = runs_of(episode)
+    longest, episodes = int(runs.lengths.max()), len(runs.starts)
     steps = [t for t in (2**k for k in range(longest.bit_length())) if t < longest] + [longest]
-    shares = [share(t) for t in steps]
+    shares = [ess_fraction(sums) for sums in _sums(log_ratio, runs, steps)]
     needed = max(ENOUGH, FEWEST / episodes)  # of 10 episodes one is a tenth, and proves nothing
     enough = [t for t, _ in itertools.takewhile(lambda pair: pair[1] >= needed, zip(steps, shares, strict=True))]
     return Degeneracy(episodes, steps, shares, max(enough, default=0))
+
+
+def _sums(log_ratio: Column, runs: Runs, steps: list[int]) -> NDArray[np.float64]:
+    """Sums of the first t log ratios of each episode, [T, E], for each t of some steps."""
+    before, upto = np.empty(len(runs.starts)), np.empty((len(steps), len(runs.starts)))
+    carried = 0.0
+    for piece, (x,) in runs.walk(log_ratio):
+        sums = np.append(carried, x).cumsum()  # of all rows up to each
+        carried = float(sums[-1])
+        for places, found in [(0, before), *zip(steps, upto, strict=True)]:
+            ends = piece.begins + np.minimum(places, runs.lengths[piece.runs])
+            here = (ends >= 0) & (ends <= piece.size)
+            found[piece.runs][here] = sums[ends[here]]
+    return upto - before

@@ -1,7 +1,8 @@
 """All statistics of one run's importance weights, split by split: the document that `gipo inspect-weights` prints."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,19 @@ from gipo_cli.diagnostics.by_dimension import by_dimension
 from gipo_cli.diagnostics.by_episode import by_episode
 from gipo_cli.diagnostics.by_time import by_time
 from gipo_cli.diagnostics.by_version import by_version, old_share
-from gipo_cli.diagnostics.clipping import outside_clip_fraction, ppo_dead_fraction
+from gipo_cli.diagnostics.clipping import outside_clip, ppo_dead
+from gipo_cli.diagnostics.columns import Column, Computed, Rows, Share, walk
 from gipo_cli.diagnostics.concentration import Bounds, surrogate_bounds
-from gipo_cli.diagnostics.ess import ess
+from gipo_cli.diagnostics.episodes import Runs, runs_of
 from gipo_cli.diagnostics.histogram import counts, shared_edges
 from gipo_cli.diagnostics.horizon import degeneracy
-from gipo_cli.diagnostics.kl import kl_k1, kl_k3
+from gipo_cli.diagnostics.kl import K3Sum
 from gipo_cli.diagnostics.mean_ratio import mean_ratio, mean_with_error
-from gipo_cli.diagnostics.moments import QUANTILES, quantiles, weight_moments, weight_quantiles
-from gipo_cli.diagnostics.pareto_k import pareto_k
-from gipo_cli.diagnostics.second_moment import second_moment
+from gipo_cli.diagnostics.moments import QUANTILES, Moments, quantiles, weight_moments, weight_quantiles
+from gipo_cli.diagnostics.order_statistics import quantile
+from gipo_cli.diagnostics.pareto_k import tail_of, tail_shape
 from gipo_cli.diagnostics.sigma_curve import sigma_curve
-from gipo_cli.diagnostics.suppression import suppressed_fraction
+from gipo_cli.diagnostics.suppression import suppressed
 from gipo_cli.diagnostics.verdict import (
     bounds_finding,
     episodes_finding,
@@ -33,35 +35,39 @@ from gipo_cli.diagnostics.verdict import (
     sigma_finding,
     verdict,
 )
+from gipo_cli.diagnostics.weight_sums import WeightSums
 
 BINS = 60
 LARGEST_SHOWN = 20.0  # nats; a ratio of 5e8 and anything beyond share the last bin of a histogram
 
-Rows = NDArray[np.bool_]
-
 
 @dataclass(frozen=True)
 class Weights:
-    """What a run says of every logged step, each [N]; log_ratio in nats."""
+    """What a run says of every logged step, each [N]; log_ratio in nats. Arrays, or what gives as much in blocks."""
 
-    log_ratio: NDArray[np.float64]
-    advantage: NDArray[np.float64]
-    episode: NDArray[np.int64]
-    held_out: Rows
-    trust_weighted: NDArray[np.float64]  # the effective weight, see objectives.effective_weight
-    parts: NDArray[np.float64] | None = None  # log ratio of each dimension of the action, [N, A], where known
-    version: NDArray[np.int64] | None = None  # of the behaviour policy, where there are several
+    log_ratio: Column
+    advantage: Column
+    episode: Column
+    held_out: Column
+    trust_weighted: Column  # the effective weight, see objectives.effective_weight
+    parts: Column | None = None  # log ratio of each dimension of the action, [N, A], where known
+    version: Column | None = None  # of the behaviour policy, where there are several
 
-    def at(self, rows: Rows) -> "Weights":
-        """The same columns at some of the rows."""
-        columns = {name: column for name, column in vars(self).items() if column is not None}
-        # np.compress is about six times as fast as column[rows].
-        return replace(self, **{name: np.compress(rows, column, axis=0) for name, column in columns.items()})
+    def at(self, mask: Column) -> "Weights":
+        """The same columns at the rows where a mask holds; arrays where they are arrays."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = Rows(mask)
+        return replace(self, **{name: rows.taken(column) for name, column in columns.items() if column is not None})
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Which rows are of one episode."""
+        return runs_of(self.episode)
 
     @property
-    def raw(self) -> NDArray[np.float64]:
+    def raw(self) -> Column:
         """The importance ratio, [N]; saturated at 20 nats, so for showing and not for statistics."""
-        return np.exp(np.minimum(self.log_ratio, LARGEST_SHOWN))
+        return Computed(_saturated_ratio, self.log_ratio)
 
 
 def inspect(
@@ -84,12 +90,13 @@ def inspect(
         stale_rows: whether training saw the rows of all versions, and not of the start's alone.
     """
     versions = _versions(everyone)
-    horizon = degeneracy(weights.log_ratio, weights.episode)
-    part, split = _judged_part(weights)
+    horizon = degeneracy(weights.log_ratio, weights.runs)
+    splits = _splits(weights, bound)
+    split, part, said = _judged_part(weights)
     surrogate = _surrogate(part, bound)
-    curve = _known(sigma_curve, part.log_ratio, part.advantage, part.episode)
-    episodes = by_episode(weights.log_ratio, weights.episode)
-    found = [*findings(split, _judged(part)), *episodes_finding(episodes), horizon_finding(horizon)]
+    curve = _known(sigma_curve, part.log_ratio, part.advantage, part.runs)
+    episodes = by_episode(weights.log_ratio, weights.runs)
+    found = [*findings(said, _judged(part, splits[split])), *episodes_finding(episodes), horizon_finding(horizon)]
     found += bounds_finding(surrogate)
     found += [
         *sigma_finding(curve),
@@ -98,9 +105,9 @@ def inspect(
     ]
     return {
         "log_probs": log_probs,
-        "splits": _splits(weights, bound),
+        "splits": splits,
         "horizon": asdict(horizon),
-        "by_time": [asdict(stretch) for stretch in by_time(weights.log_ratio, weights.episode)],
+        "by_time": [asdict(stretch) for stretch in by_time(weights.log_ratio, weights.runs)],
         "by_episode": asdict(episodes),
         "by_dimension": None if weights.parts is None else [asdict(each) for each in by_dimension(weights.parts)],
         "by_version": versions,
@@ -125,22 +132,21 @@ def _versions(everyone: Weights | None) -> dict[str, Any] | None:
 def _splits(weights: Weights, bound: float | None) -> dict[str, Any]:
     """The statistics of all rows and of parts of them; an advantage of exactly 0 is in neither of the last two."""
     columns = (weights.log_ratio, weights.advantage, weights.trust_weighted)
-    parts = {
-        "held_in": ~weights.held_out,
+    masks = {
+        "held_in": Computed(np.logical_not, weights.held_out),
         "held_out": weights.held_out,
-        "positive_advantage": weights.advantage > 0,
-        "negative_advantage": weights.advantage < 0,
+        "positive_advantage": Computed(_positive, weights.advantage),
+        "negative_advantage": Computed(_negative, weights.advantage),
     }
-    found = {"all": statistics(*columns, bound=bound)}
-    for name, rows in parts.items():
-        found[name] = statistics(*(np.compress(rows, column) for column in columns), bound=bound)
-    return found
+    parts = {name: Rows(mask) for name, mask in masks.items()}
+    found = {name: statistics(*map(rows.of, columns), bound=bound) for name, rows in parts.items()}
+    return {"all": statistics(*columns, bound=bound), **found}
 
 
 def statistics(
-    log_ratio: NDArray[np.float64],
-    advantage: NDArray[np.float64],
-    trust_weighted: NDArray[np.float64],
+    log_ratio: Column,
+    advantage: Column,
+    trust_weighted: Column,
     bound: float | None = None,
 ) -> dict[str, Any]:
     """Every number of one split; None where a number cannot be known, so all of them where the split is empty.
@@ -151,55 +157,62 @@ def statistics(
         trust_weighted: the effective weight, [N].
         bound: the largest weight that the objective can give; None where there is none, or nobody asks.
     """
-    x, levels = log_ratio, _known(quantiles, log_ratio)
+    raw, trust, x, k3, tail = WeightSums(), WeightSums(), Moments(), K3Sum(), tail_of(len(log_ratio))
+    dead, outside, suppression = Share(ppo_dead), Share(outside_clip), Share(suppressed)
+    for ratios, advantages, weights in walk(log_ratio, advantage, trust_weighted):
+        for sums in (raw, x, k3, tail, outside):
+            sums.add(ratios)
+        trust.add(_log(weights))
+        dead.add(ratios, advantages)
+        suppression.add(weights)
+    levels = _known(quantiles, log_ratio)
     return {
-        "transitions": x.size,
+        "transitions": len(log_ratio),
         "raw": {
-            **_weight_figures(x),
-            "pareto_k": _known(pareto_k, x),
+            **_weight_figures(raw),
+            "pareto_k": _known(tail_shape, tail.rising(), len(log_ratio)),
             "quantiles": weight_quantiles(levels) if levels else dict.fromkeys(QUANTILES),
         },
-        "trust_weighted": {**_weight_figures(_log(trust_weighted)), "bound": bound},
-        "kl": {"k1": _known(kl_k1, x), "k3": _known(kl_k3, x)},
+        "trust_weighted": {**_weight_figures(trust), "bound": bound},
+        "kl": {"k1": None if x.size == 0 else -x.mean(), "k3": _known(k3.value)},
         "log_ratio": {
-            "mean": float(x.mean()) if x.size else None,
-            "std": float(x.std()) if x.size else None,
-            "second_moment": _known(second_moment, x),
+            "mean": _known(x.mean),
+            "std": _known(x.std),
+            "second_moment": _known(x.second_moment),
             "quantiles": levels or dict.fromkeys(QUANTILES),
         },
-        "ppo_dead_fraction": _known(ppo_dead_fraction, x, advantage),
-        "outside_clip_fraction": _known(outside_clip_fraction, x),
-        "suppressed_fraction": _known(suppressed_fraction, trust_weighted),
+        "ppo_dead_fraction": _known(dead.value),
+        "outside_clip_fraction": _known(outside.value),
+        "suppressed_fraction": _known(suppression.value),
     }
 
 
-def _weight_figures(log_weight: NDArray[np.float64]) -> dict[str, float | None]:
-    effective = _known(ess, log_weight)
-    moments = _known(weight_moments, log_weight) or dict.fromkeys(("mean", "std", "max"))
-    return {**moments, "ess": effective, "ess_fraction": None if effective is None else effective / log_weight.size}
+def _weight_figures(sums: WeightSums) -> dict[str, float | None]:
+    moments = _known(sums.moments) or dict.fromkeys(("mean", "std", "max"))
+    return {**moments, "ess": _known(sums.ess), "ess_fraction": _known(sums.ess_fraction)}
 
 
-def _judged_part(weights: Weights) -> tuple[Weights, str]:
-    """The steps that the findings speak of, and in words which they are: held out, or all where none are."""
-    if weights.held_out.any():
-        return weights.at(weights.held_out), "held-out transitions"
-    return weights, "transitions (none was held out)"
+def _judged_part(weights: Weights) -> tuple[str, Weights, str]:
+    """The split that the findings speak of, its rows, and what these are in words: held out, or all where none are."""
+    if Rows(weights.held_out).count:
+        return "held_out", weights.at(weights.held_out), "held-out transitions"
+    return "all", weights, "transitions (none was held out)"
 
 
-def _judged(part: Weights) -> dict[str, Any]:
-    """The figures that the findings are made of."""
+def _judged(part: Weights, split: dict[str, Any]) -> dict[str, Any]:
+    """The figures that the findings are made of: those of the split, and what only they need."""
     x = part.log_ratio
-    mean_square = weight_moments(2 * x)["mean"]
+    mean_square = weight_moments(Computed(_twice, x))["mean"]
     return {
-        "ess_raw": _weight_figures(x)["ess_fraction"],
-        "pareto_k": (_known(pareto_k, x), x.size),
-        "ess_trust": _weight_figures(_log(part.trust_weighted))["ess_fraction"],
-        "mean_ratio": _known(mean_ratio, x, part.episode) or (None, None),
-        "kl": mean_with_error(-x, part.episode),
+        "ess_raw": split["raw"]["ess_fraction"],
+        "pareto_k": (split["raw"]["pareto_k"], len(x)),
+        "ess_trust": split["trust_weighted"]["ess_fraction"],
+        "mean_ratio": _known(mean_ratio, x, part.runs) or (None, None),
+        "kl": mean_with_error(Computed(np.negative, x), part.runs),
         "chi2": None if mean_square is None else mean_square - 1,
-        "abs_log_ratio_p95": float(np.quantile(np.abs(x), 0.95)),
-        "ppo_dead_fraction": ppo_dead_fraction(x, part.advantage),
-        "suppressed_fraction": suppressed_fraction(part.trust_weighted),
+        "abs_log_ratio_p95": quantile(Computed(np.abs, x), [0.95])[0],
+        "ppo_dead_fraction": split["ppo_dead_fraction"],
+        "suppressed_fraction": split["suppressed_fraction"],
     }
 
 
@@ -207,7 +220,7 @@ def _surrogate(part: Weights, bound: float | None) -> Bounds | None:
     """None where the objective's weights have no bound."""
     if bound is None:
         return None
-    return surrogate_bounds(part.trust_weighted, part.advantage, part.episode, bound)
+    return surrogate_bounds(part.trust_weighted, part.advantage, part.runs, bound)
 
 
 def _histogram(weights: Weights) -> dict[str, list[float]]:
@@ -221,9 +234,25 @@ def _log(weight: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.log(weight)
 
 
-def _known(statistic: Callable[..., Any], *columns: NDArray[Any]) -> Any:
+def _saturated_ratio(log_ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.exp(np.minimum(log_ratio, LARGEST_SHOWN))
+
+
+def _positive(value: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return value > 0
+
+
+def _negative(value: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return value < 0
+
+
+def _twice(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 2 * value
+
+
+def _known(statistic: Callable[..., Any], *given: Any) -> Any:
     """A statistic, or None where it says that it cannot be known."""
     try:
-        return statistic(*columns)
+        return statistic(*given)
     except ValueError:
         return None

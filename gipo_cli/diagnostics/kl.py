@@ -3,8 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.columns import Column, summed
+from gipo_cli.diagnostics.moments import Moments
 
-def kl_k1(log_ratio: NDArray[np.floating]) -> float:
+
+def kl_k1(log_ratio: Column) -> float:
     """The unbiased estimate, in nats.
 
         k1 = mean(-x),  x = log pi - log beta
@@ -17,12 +20,10 @@ def kl_k1(log_ratio: NDArray[np.floating]) -> float:
     Args:
         log_ratio: x, in nats, [N].
     """
-    if log_ratio.size == 0:
-        raise ValueError("there are no samples")
-    return float(-np.mean(log_ratio, dtype=np.float64))
+    return -summed(Moments(), log_ratio).mean()
 
 
-def kl_k3(log_ratio: NDArray[np.floating]) -> float | None:
+def kl_k3(log_ratio: Column) -> float | None:
     """The estimate that is never negative, in nats.
 
         k3 = mean(exp(x) - 1 - x),  x = log pi - log beta
@@ -35,11 +36,32 @@ def kl_k3(log_ratio: NDArray[np.floating]) -> float | None:
     Args:
         log_ratio: x, in nats, [N].
     """
-    if log_ratio.size == 0:
-        raise ValueError("there are no samples")
-    x = log_ratio.astype(np.float64, copy=False)
-    # The N of the sum must fit below the edge as well.
-    if x.max() + np.log(x.size) > np.log(np.finfo(np.float64).max):
-        return None
-    # expm1 keeps the digits that exp(x) - 1 loses near 0; rounding there may still fall below 0.
-    return float(max(0.0, np.mean(np.expm1(x) - x)))
+    return summed(K3Sum(), log_ratio).value()
+
+
+class K3Sum:
+    """The sum of `kl_k3` over rows that come a block at a time."""
+
+    def __init__(self) -> None:
+        self.size, self.largest, self.total = 0, -np.inf, 0.0
+
+    def add(self, log_ratio: NDArray[np.float64]) -> None:
+        """Add rows, [n], n at least 1."""
+        self.size += log_ratio.size
+        self.largest = max(self.largest, float(log_ratio.max()))
+        with np.errstate(over="ignore"):
+            # expm1 keeps the digits that exp(x) - 1 loses near 0; rounding there may still fall below 0.
+            self.total += float((np.expm1(log_ratio) - log_ratio).sum())
+
+    def value(self) -> float | None:
+        """The mean; none beyond float64.
+
+        Raises:
+            ValueError: there is no sample.
+        """
+        if self.size == 0:
+            raise ValueError("there are no samples")
+        # The N of the sum must fit below the edge as well.
+        if self.largest + np.log(self.size) > np.log(np.finfo(np.float64).max):
+            return None
+        return max(0.0, self.total / self.size)

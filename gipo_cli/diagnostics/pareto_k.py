@@ -5,14 +5,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.columns import Column, summed
 from gipo_cli.diagnostics.generalised_pareto import shape
+from gipo_cli.diagnostics.order_statistics import Largest
 
 FEWEST = 25  # samples: with fewer, the tail that is fitted has fewer than five
 WORST_GOOD = 0.7  # Vehtari et al., section 3.2.4
 WIDEST_TAIL = 500.0  # nats between the tail's ends; beyond, weights divided by the largest underflow
 
 
-def pareto_k(log_weight: NDArray[np.floating]) -> float:
+def pareto_k(log_weight: Column) -> float:
     """Shape k of the generalised Pareto distribution fitted to the largest weights (k-hat of PSIS).
 
     Moments of the weights above the (1 / k)th do not exist. Below 1/2 the variance is finite and a mean settles as
@@ -31,10 +33,19 @@ def pareto_k(log_weight: NDArray[np.floating]) -> float:
     Raises:
         ValueError: fewer than FEWEST samples, or the largest weights are all alike: there is no tail.
     """
-    if log_weight.size < FEWEST:
+    return tail_shape(summed(tail_of(len(log_weight)), log_weight).rising(), len(log_weight))
+
+
+def tail_of(samples: int) -> Largest:
+    """Takes the weights whose tail is fitted, a block at a time: of N samples, the largest ones and their threshold."""
+    return Largest(_tail_size(samples) + 1)
+
+
+def tail_shape(tail: NDArray[np.float64], samples: int) -> float:
+    """The k of `pareto_k`, by the largest of N log weights, rising, that `tail_of` found."""
+    if samples < FEWEST:
         raise ValueError(f"there are fewer than {FEWEST} samples")
-    size = _tail_size(log_weight.size)
-    tail = _largest(log_weight, size + 1)
+    size = tail.size - 1
     tail = tail[tail > -np.inf]
     if tail.size < 2:
         raise ValueError("fewer than two weights are above 0")
@@ -44,13 +55,6 @@ def pareto_k(log_weight: NDArray[np.floating]) -> float:
         return float(np.mean(tail[1:] - tail[0]))
     weight = np.exp(tail - tail[-1])
     return shape(weight[1:] - weight[0])
-
-
-def _largest(column: NDArray[np.floating], count: int) -> NDArray[np.float64]:
-    """The largest values of a column, rising, so many of them or all; without sorting what is below them."""
-    if count < column.size:
-        column = np.partition(column, -count)[-count:]
-    return np.sort(column.astype(np.float64))
 
 
 def good_below(samples: int) -> float:

@@ -1,10 +1,10 @@
 """The second moment of the log ratio."""
 
-import numpy as np
-from numpy.typing import NDArray
+from gipo_cli.diagnostics.columns import Column, summed
+from gipo_cli.diagnostics.moments import Moments
 
 
-def second_moment(log_ratio: NDArray[np.floating]) -> float:
+def second_moment(log_ratio: Column) -> float:
     """How far the policies are apart, counting both directions, in nats squared.
 
         M2 = mean(x^2),  x = log pi - log beta
@@ -17,6 +17,4 @@ def second_moment(log_ratio: NDArray[np.floating]) -> float:
     Args:
         log_ratio: x, in nats, [N].
     """
-    if log_ratio.size == 0:
-        raise ValueError("there are no samples")
-    return float(np.mean(np.square(log_ratio, dtype=np.float64)))
+    return summed(Moments(), log_ratio).second_moment()

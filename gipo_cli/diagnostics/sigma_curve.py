@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gipo_cli.diagnostics.mean_ratio import mean_with_error
+from gipo_cli.diagnostics.columns import Column
+from gipo_cli.diagnostics.episodes import Runs, runs_of
+from gipo_cli.diagnostics.mean_ratio import EpisodeSums, ratio
 
 SIGMAS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -21,9 +23,7 @@ class SigmaError:
     root_mean_square: float
 
 
-def sigma_curve(
-    log_ratio: NDArray[np.floating], advantage: NDArray[np.floating], episode: NDArray[np.integer]
-) -> list[SigmaError]:
+def sigma_curve(log_ratio: Column, advantage: Column, episode: Column | Runs) -> list[SigmaError]:
     """For each sigma the error of mean(w A), w = exp(x - (x / sigma)^2 / 2), as an estimate of mean(exp(x) A).
 
         rms^2 = max(0, bias^2 - se(bias)^2) + se^2
@@ -37,20 +37,22 @@ def sigma_curve(
     Args:
         log_ratio: in nats, [N].
         advantage: in standard deviations, [N].
-        episode: [N].
+        episode: [N], or its runs.
 
     Raises:
         ValueError: there is no sample, one episode alone, or a ratio beyond float64.
     """
-    x, advantage = (column.astype(np.float64, copy=False) for column in (log_ratio, advantage))
-    with np.errstate(over="ignore"):
-        raw = np.exp(x) * advantage
-    if not np.isfinite(raw).all():
-        raise ValueError("some ratio is beyond float64")
-    found = [_error(None, raw, raw, episode)]
-    for sigma in SIGMAS:
-        found.append(_error(sigma, np.exp(x - (x / sigma) ** 2 / 2) * advantage, raw, episode))
-    return [*found[1:], found[0]]
+    runs = runs_of(episode)
+    sums = {sigma: (EpisodeSums(runs), EpisodeSums(runs)) for sigma in (*SIGMAS, None)}
+    for piece, (x, a) in runs.walk(log_ratio, advantage):
+        raw = ratio(x) * a
+        if not np.isfinite(raw).all():
+            raise ValueError("some ratio is beyond float64")
+        for sigma, (estimate, off) in sums.items():
+            value = raw if sigma is None else _weight(x, sigma) * a
+            estimate.add(piece, value)
+            off.add(piece, value - raw)
+    return [_error(sigma, *both) for sigma, both in sums.items()]
 
 
 def least(curve: list[SigmaError]) -> SigmaError:
@@ -58,11 +60,13 @@ def least(curve: list[SigmaError]) -> SigmaError:
     return min(reversed(curve), key=lambda error: error.root_mean_square)
 
 
-def _error(
-    sigma: float | None, value: NDArray[np.float64], raw: NDArray[np.float64], episode: NDArray[np.integer]
-) -> SigmaError:
-    mean, error = mean_with_error(value, episode)
-    bias, chance = mean_with_error(value - raw, episode)
+def _weight(log_ratio: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    return np.exp(log_ratio - (log_ratio / sigma) ** 2 / 2)
+
+
+def _error(sigma: float | None, estimate: EpisodeSums, off: EpisodeSums) -> SigmaError:
+    mean, error = estimate.mean_with_error()
+    bias, chance = off.mean_with_error()
     if error is None or chance is None:
         raise ValueError("one episode alone has no spread")
     square = max(0.0, bias**2 - chance**2) + error**2

@@ -3,10 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.columns import Column, Share, summed
+
 NEGLIGIBLE = 1e-3  # the authors' threshold (AcceRL, docs/clip_metrics.md)
 
 
-def suppressed_fraction(weight: NDArray[np.floating]) -> float:
+def suppressed_fraction(weight: Column) -> float:
     """Share of the samples whose effective weight is below 1e-3.
 
     The weight is the whole factor of the gradient, ratio included: the authors call this share NearZero_U_Frac, and
@@ -18,6 +20,9 @@ def suppressed_fraction(weight: NDArray[np.floating]) -> float:
     Args:
         weight: effective weight, [N].
     """
-    if weight.size == 0:
-        raise ValueError("there are no samples")
-    return float(np.mean(weight < NEGLIGIBLE))
+    return summed(Share(suppressed), weight).value()
+
+
+def suppressed(weight: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which samples they are, [n]; weight as in `suppressed_fraction`."""
+    return weight < NEGLIGIBLE

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gipo_cli.diagnostics.columns import Column, walk
+from gipo_cli.diagnostics.order_statistics import quantile
 from gipo_cli.rendering import terminal
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -54,8 +56,8 @@ def print_inspection(weights: Any, document: dict[str, Any], objective: str, set
     chosen = ", ".join(f"{name} {value:g}" for name, value in settings.items())
     terminal.line((f"{document['run']}", "bold"), f"  {objective}" + (f" ({chosen})" if chosen else ""))
     bound = document["splits"]["all"]["trust_weighted"]["bound"]
-    low, high = np.quantile(weights.log_ratio, [0.005, 0.995])
-    _histogram("log ratio, nats", weights.log_ratio, weights.held_out, (float(low), float(high)))
+    low, high = quantile(weights.log_ratio, [0.005, 0.995])
+    _histogram("log ratio, nats", weights.log_ratio, weights.held_out, (low, high))
     raw = weights.raw
     top = weight_axis(raw, bound)
     _histogram("raw weights", raw, weights.held_out, (0.0, top))
@@ -71,29 +73,30 @@ def print_inspection(weights: Any, document: dict[str, Any], objective: str, set
     _verdict(document["verdict"], document["findings"])
 
 
-def weight_axis(raw: NDArray[np.floating], bound: float | None) -> float:
+def weight_axis(raw: Column, bound: float | None) -> float:
     """Where the axis of weights ends: room for the bulk of the raw ones and for the bound, never for one wild one."""
-    return min(1.05 * max(float(np.quantile(raw, 0.98)), bound or 0.0, 1.5), max(20.0, 1.05 * min(bound or 0.0, 100.0)))
+    (most,) = quantile(raw, [0.98])
+    return min(1.05 * max(most, bound or 0.0, 1.5), max(20.0, 1.05 * min(bound or 0.0, 100.0)))
 
 
-def _histogram(
-    title: str, column: NDArray[np.floating], held_out: NDArray[np.bool_], axis: tuple[float, float]
-) -> None:
+def _histogram(title: str, column: Column, held_out: Column, axis: tuple[float, float]) -> None:
     """One histogram for each split above a common axis, each scaled to its own largest bin."""
     low, high = axis if axis[1] - axis[0] > 1e-6 else (axis[0] - 0.5, axis[1] + 0.5)
     bins = min(terminal.width(), 100) - LABEL - 1
     terminal.line("")
     terminal.line((title, "bold"))
-    for label, rows, style in (("held in", ~held_out, "blue"), ("held out", held_out, "dark_orange")):
-        if not rows.any():
-            continue
-        inside = np.clip(np.compress(rows, column), low, high)
-        bars = blocks(np.histogram(inside, bins, (low, high))[0])
-        for i, bar in enumerate(bars):
+    counts, above, below = np.zeros((2, bins), np.int64), 0, 0
+    for values, held in walk(column, held_out):
+        inside = np.clip(values, low, high)
+        for count, rows in zip(counts, (~held, held), strict=True):
+            count += np.histogram(np.compress(rows, inside), bins, (low, high))[0]
+        above += np.count_nonzero(values > high)
+        below += np.count_nonzero(values < low)
+    for label, count, style in zip(("held in", "held out"), counts, ("blue", "dark_orange"), strict=True):
+        for i, bar in enumerate(blocks(count) if count.any() else ()):
             name = label if i == HEIGHT - 1 else ""
             terminal.line((name.ljust(LABEL), "dim"), (bar, style))
-    beyond = float(np.mean(column > high)), float(np.mean(column < low))
-    terminal.line(" " * LABEL, (_axis(low, high, bins, *beyond), "dim"))
+    terminal.line(" " * LABEL, (_axis(low, high, bins, above / len(column), below / len(column)), "dim"))
 
 
 def blocks(counts: Sequence[int] | NDArray[np.integer], height: int = HEIGHT) -> list[str]:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gipo_cli.diagnostics.columns import Computed, Rows, walk
+from gipo_cli.diagnostics.order_statistics import quantile
+
 # Okabe and Ito's palette, told apart with every common colour blindness: https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#555555"
 DPI = 150
@@ -18,6 +21,7 @@ METHOD_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#D55E00", "#56B4E9", "#000000
 ABREAST = 3  # panels in a row
 LONGEST_LABEL = 30
 POINTS = 4000  # that draw a curve
+MOST_DRAWN = 2**20  # rows that a curve is drawn from
 ROUGH = 0.01  # mean step between neighbours of them, as a share of the largest weight, of what is no curve
 MANY = 30  # points of a line that are not marked one by one
 
@@ -72,32 +76,42 @@ def _share(value: float | None) -> str:
 
 
 def _log_ratios(axes: Any, weights: Any, objective: str) -> None:
-    low, high = np.quantile(weights.log_ratio, [0.002, 0.998])
+    low, high = quantile(weights.log_ratio, [0.002, 0.998])
     low, high = (low, high) if high - low > 1e-6 else (low - 0.5, high + 0.5)
     edges = np.linspace(low, high, BINS + 1)
-    held_in = weights.log_ratio[~weights.held_out]
-    _density(axes, held_in, edges, color=BLUE, alpha=0.45, label="held in", filled=True)
-    _density(axes, weights.log_ratio[weights.held_out], edges, color=BLUE, label="held out")
+    held_in, held_out = Rows(Computed(np.logical_not, weights.held_out)), Rows(weights.held_out)
+    _density(axes, held_in.of(weights.log_ratio), edges, color=BLUE, alpha=0.45, label="held in", filled=True)
+    _density(axes, held_out.of(weights.log_ratio), edges, color=BLUE, label="held out")
     axes.set(xlabel="log ratio, log(π / β), in nats", ylabel="density", xlim=(low, high))
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend
     curve = axes.twinx()
-    for name, rows, style in (("A > 0", weights.advantage > 0, "-"), ("A < 0", weights.advantage < 0, ":")):
-        _curve(curve, weights, np.flatnonzero(rows), style, color=ORANGE, label=f"{objective} weight, {name}")
+    x, advantage, weight = _drawn(weights)
+    for name, rows, style in (("A > 0", advantage > 0, "-"), ("A < 0", advantage < 0, ":")):
+        _curve(curve, x[rows], weight[rows], style, color=ORANGE, label=f"{objective} weight, {name}")
     curve.set_ylabel("weight of a sample")
-    shown = (weights.log_ratio >= low) & (weights.log_ratio <= high)
-    curve.set_ylim(0, 1.3 * max(1e-6, float(weights.trust_weighted[shown].max(initial=0))))
+    most = (w[(low <= x) & (x <= high)].max(initial=0) for x, w in walk(weights.log_ratio, weights.trust_weighted))
+    curve.set_ylim(0, 1.3 * max(1e-6, float(max(most))))
     curve.spines["top"].set_visible(False)
     handles = [*axes.get_legend_handles_labels()[0], *curve.get_legend_handles_labels()[0]]
     curve.legend(handles=handles, frameon=False, loc="upper left", fontsize=9)
 
 
-def _curve(axes: Any, weights: Any, rows: Any, line: str, **style: Any) -> None:
+def _drawn(weights: Any) -> tuple[Any, ...]:
+    """Log ratio, advantage and weight of all rows, or of MOST_DRAWN or so of them, drawn at random."""
+    draw, share, found = np.random.default_rng(0), MOST_DRAWN / len(weights.log_ratio), []
+    for blocks in walk(weights.log_ratio, weights.advantage, weights.trust_weighted):
+        rows = draw.random(len(blocks[0])) < share  # all of them where it is 1 or more
+        found.append([block[rows] for block in blocks])
+    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+
+
+def _curve(axes: Any, log_ratio: Any, weight: Any, line: str, **style: Any) -> None:
     """The weight over the log ratio: mostly a function of it and of the sign of A, so the samples draw it.
 
     Where it is none, as with ratios per dimension or weights that go with the size of A, its mean is drawn.
     """
-    order = rows[np.argsort(weights.log_ratio[rows])]
-    at, weight = weights.log_ratio[order], weights.trust_weighted[order]
+    order = np.argsort(log_ratio)
+    at, weight = log_ratio[order], weight[order]
     shown = np.unique(np.linspace(0, max(0, order.size - 1), min(order.size, POINTS)).astype(int))
     if shown.size > 1 and np.abs(np.diff(weight[shown])).mean() > ROUGH * weight.max():
         parts = [part for part in np.array_split(np.arange(order.size), BINS) if part.size]
@@ -108,7 +122,7 @@ def _curve(axes: Any, weights: Any, rows: Any, line: str, **style: Any) -> None:
 
 
 def _weights(axes: Any, weights: Any, bound: float | None) -> None:
-    top = min(20.0, max(1.5, float(np.quantile(weights.raw, 0.99)), 1.15 * (bound or 0)))
+    top = min(20.0, max(1.5, *quantile(weights.raw, [0.99]), 1.15 * (bound or 0)))
     edges = np.linspace(0, top, BINS + 1)
     _density(axes, weights.raw, edges, color=GREY, alpha=0.35, label="raw ratio π / β", filled=True)
     _density(axes, weights.trust_weighted, edges, color=GREEN, label="trust-weighted")
@@ -119,9 +133,10 @@ def _weights(axes: Any, weights: Any, bound: float | None) -> None:
 
 
 def _density(axes: Any, column: Any, edges: Any, *, filled: bool = False, **style: Any) -> None:
-    if not column.size:
+    if not len(column):
         return
-    density = np.histogram(column, edges)[0] / (column.size * np.diff(edges))
+    counts = sum(np.histogram(block, edges)[0] for (block,) in walk(column))
+    density = counts / (len(column) * np.diff(edges))
     axes.stairs(density, edges, fill=filled, linewidth=0 if filled else 1.8, **style)
 
 

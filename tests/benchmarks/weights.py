@@ -1,5 +1,15 @@
-"""`gipo inspect-weights` on runs of many steps: what `--json` prints, without Python's start."""
+"""`gipo inspect-weights` on runs of many steps: what `--json` prints, without Python's start.
 
+    python -m tests.benchmarks.weights --rows 1000000 10000000 100000000
+
+For each number of rows the peak of resident memory (VmHWM, mapped files included) and the CPU time of a process of its
+own that looks at such a run. Needs 26 bytes of the cache for each row.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +22,34 @@ from gipo_cli.runs import RunDirectory
 from tests.benchmarks.comparison import Comparison, Subject
 from tests.benchmarks.made_up import EPISODE
 from tests.benchmarks.scale import Scale
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from gipo_cli.reports.weights import inspect_run
+from gipo_cli.runs import RunDirectory
+
+began = time.process_time()
+inspect_run(RunDirectory.open(Path(sys.argv[1])))
+seconds = time.process_time() - began
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(f"{peak / 2**20:.2f} GiB resident at most, {seconds:.2f} s of CPU, {began:.2f} s before to start")
+"""
+
+
+def main() -> None:
+    """Make runs of so many rows, look at each, print a line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--place", type=Path, help="directory for the run and the cache (default: the system's)")
+    given = parser.parse_args()
+    for rows in given.rows:
+        with tempfile.TemporaryDirectory(dir=given.place) as place:
+            make_run(Path(place) / "run", rows)
+            env = {**os.environ, "GIPO_CACHE": place, "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-c", CHILD, Path(place) / "run"]
+            done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+            print(f"{rows:,} rows: {done.stdout}", end="", flush=True)
 
 
 def comparisons(scale: Scale) -> Iterator[Comparison]:
@@ -69,3 +107,7 @@ def read(run: Path) -> Subject:
                     archive[name]
 
     return Subject(work)
+
+
+if __name__ == "__main__":
+    main()

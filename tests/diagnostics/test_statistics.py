@@ -114,3 +114,11 @@ def test_verdict_thresholds(changed, word):
     found = findings("held-out transitions", GOOD | changed)
     assert verdict(found) == word
     assert all(isinstance(item, Finding) and item.meaning and item.source for item in found)
+
+
+def test_an_error_far_below_the_mean_keeps_its_digits():
+    noise = np.random.default_rng(0).integers(-4, 5, 2000) * 2.0**-50
+    episode = np.repeat(np.arange(20), 100)
+    _, error = mean_with_error(noise, episode)
+    # Without rounding 1 + noise has the same error: its digits end where those of 1 do.
+    assert mean_with_error(1 + noise, episode) == (pytest.approx(1), pytest.approx(error, rel=1e-9, abs=0))
