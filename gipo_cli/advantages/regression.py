@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gipo_cli.advantages.networks import SLICE
-from gipo_cli.data.resident import trim
+from gipo_cli.data.resident import trim, trimmed
 from gipo_cli.pieces import differentiate, pieces
 from gipo_cli.training.columns import chunks, joined, taken
 from gipo_cli.training.samples import MOST_JUDGED, Samples
@@ -70,7 +70,7 @@ def regress(
     rows: Rows,
     updates: int,
     advance: Callable[..., None],
-    weight: Tensor | None = None,
+    weight: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Fit K networks side by side; each is left as it was when the rows that judge it liked it best.
 
@@ -83,12 +83,12 @@ def regress(
         rows: which are learned from and which judge.
         updates: gradient steps.
         advance: told of each update.
-        weight: how often each row counts for each member, [K, N]; once where none.
+        weight: rows [B] -> how often each counts for each member, [K, B]; once where none.
     """
 
     def summed(at: Tensor) -> Tensor:
         error = errors(networks, at)
-        return error.sum() if weight is None else (error * weight[:, at]).sum()
+        return error.sum() if weight is None else (error * weight(at)).sum()
 
     parameters, slow = list(networks.parameters()), copy.deepcopy(networks)
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
@@ -122,4 +122,4 @@ def _follow(slow: nn.Module, networks: nn.Module, share: float) -> None:
 @torch.no_grad()
 def _judged(errors: Callable[[nn.Module, Tensor], Tensor], networks: nn.Module, rows: Rows) -> Tensor:
     """Mean squared error of each member on the rows that judge, [K]."""
-    return torch.cat([errors(networks, chunk) for chunk in rows.judging.split(SLICE)], -1).mean(-1)
+    return torch.cat([trimmed(errors(networks, chunk)) for chunk in rows.judging.split(SLICE)], -1).mean(-1)

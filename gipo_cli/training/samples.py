@@ -19,7 +19,7 @@ from gipo_cli.policies.distributions import pre_squash as invert_tanh
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.slices import sliced
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
-from gipo_cli.training.columns import LARGE, as_column, chunks, every_row, joined, rows_that, rows_where
+from gipo_cli.training.columns import LARGE, as_column, chunks, every_row, joined, rows_that, rows_where, taken
 
 MOST_VERSIONS = 32  # told apart; a log that names more is cut into so many stretches of neighbouring versions
 MOST_JUDGED = 2**18  # rows, at each report; their mean is known to a five-hundredth of their spread
@@ -98,9 +98,9 @@ class Samples:
 
     def next_observation(self, rows: Tensor) -> Tensor:
         """What was seen after each of some rows, [..., O]: the row after it, or what its episode ended with."""
-        following = self.observation[(rows + 1).clamp_max(len(self.observation) - 1)]
-        ends = self.episode_end[rows]
-        following[ends] = self.final_observation[self.episode[rows[ends]]]
+        following = taken(self.observation, (rows + 1).clamp_max(len(self.observation) - 1))
+        ends = taken(self.episode_end, rows)
+        following[ends] = taken(self.final_observation, taken(self.episode, rows[ends]))
         return following
 
     def log_ratio(self, policy: Behaviour, rows: Tensor) -> Tensor:
