@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gipo_cli.training.columns import mean_and_std, taken
+from gipo_cli.training.columns import mean_and_std, rows_where, taken
 from gipo_cli.training.samples import Samples
 
 OUTERMOST = 8.0  # a standardised observation is cut here: one wild sensor reading moves no fit
@@ -61,7 +61,7 @@ class Standardised:
 
     @cached_property
     def _last_rows(self) -> Tensor:
-        return self.samples.episode_end.nonzero()[:, 0]
+        return rows_where(self.samples.episode_end)
 
     def _of(self, observation: Tensor, rows: Tensor) -> Tensor:
         standardised = ((observation - self.mean) / self.std).clamp(-OUTERMOST, OUTERMOST)

@@ -22,12 +22,17 @@ def as_column(values: np.ndarray, dtype: type[np.generic], device: torch.device)
     """A column of a log on the device; on the CPU the log's own bytes where they are of that type already."""
     if device.type != "cpu":
         return torch.as_tensor(np.asarray(values, dtype), device=device)
-    if values.dtype != dtype or not values.flags.c_contiguous:
-        made = scratch(values.shape, np.dtype(dtype))
-        for start, block in blocks(values):
-            made[start : start + len(block)] = block
-        values = made
-    return _tensor(values)
+    return _tensor(of_type(values, dtype))
+
+
+def of_type(values: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+    """A column itself where it is of that type and in one piece, else a copy that is."""
+    if values.dtype == dtype and values.flags.c_contiguous:
+        return values
+    made = scratch(values.shape, np.dtype(dtype))
+    for start, block in blocks(values):
+        made[start : start + len(block)] = block
+    return made
 
 
 def joined(rows: int, parts: Iterable[Tensor], axis: int = 0) -> Tensor:
@@ -69,10 +74,11 @@ def chunks(column: Tensor) -> Iterator[Tensor]:
         trim()
 
 
-def rows_where(mask: np.ndarray, device: torch.device) -> Tensor:
-    """Numbers of the rows where a mask [N] holds, int64."""
-    found = (np.flatnonzero(block) + start for start, block in blocks(mask))
-    return joined(int(np.count_nonzero(mask)), (torch.as_tensor(rows, device=device) for rows in found))
+def rows_where(mask: Tensor, holds: bool = True) -> Tensor:
+    """Numbers of the rows where a mask [N] holds, or where it does not, int64."""
+    count = sum(int((chunk == holds).sum()) for chunk in chunks(mask))
+    found = ((chunk == holds).nonzero()[:, 0] + place * CHUNK for place, chunk in enumerate(chunks(mask)))
+    return joined(count, found)
 
 
 def rows_that(rows: Tensor, mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from gipo_cli.errors import InterruptedRun
 from gipo_cli.policies.weights import policy_from_weights
 from gipo_cli.registry import ADVANTAGES, OBJECTIVES
 from gipo_cli.runs import RunDirectory
-from gipo_cli.training import columns, order, samples, serialised
+from gipo_cli.training import columns, estimation, order, samples, serialised
 from gipo_cli.training.loop import fit
 from gipo_cli.training.samples import to_samples
 from tests.advantages.corridor import silent
@@ -88,6 +89,24 @@ def test_mapped_columns_give_the_bytes_of_columns_in_memory(log, settings, logs,
     opened = train(logs[log], tmp_path / "mapped", **settings)
     assert isinstance(opened.observations, np.memmap)
     assert digests(tmp_path / "mapped") == digests(tmp_path / "memory")
+
+
+@pytest.mark.usefixtures("pieces")
+def test_log_probs_that_are_estimated_are_those_of_columns_in_memory(logs, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimation, "STEPS", 10)
+    bare = replace(catalog.load(str(logs["cloned"])), policy_versions=np.arange(12_345) // 1000 // 4)
+    found = {}
+    for limit in ("1000000000", "0"):
+        monkeypatch.setenv("GIPO_CACHE", str(tmp_path / limit))
+        monkeypatch.setenv("GIPO_COLUMN_MEMORY", limit)
+        with Longest() as longest:
+            found[limit], figures = estimation.estimate_behaviour(bare, 0)
+        assert estimation.estimate_behaviour(bare, 0)[1] == figures  # of the cache
+    in_memory, mapped = found.values()
+    assert isinstance(mapped.behaviour_log_probs, np.memmap)
+    np.testing.assert_array_equal(mapped.behaviour_log_probs, in_memory.behaviour_log_probs)
+    assert mapped.notes == in_memory.notes
+    assert longest.found < 2000
 
 
 class Longest(TorchDispatchMode):
