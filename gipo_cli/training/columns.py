@@ -55,7 +55,7 @@ def taken(column: Tensor, rows: Tensor, axis: int = 0) -> Tensor:
     few = max(1, SCATTERED // math.prod(column.shape[:axis]))  # a row of [K, N] is in K places
     if rows.ndim > 1:
         return column[rows]
-    if len(rows) <= few or column.shape[axis] <= LARGE or not is_anything_mapped():
+    if len(rows) <= few or column.shape[axis] <= LARGE or column.is_cuda or not is_anything_mapped():
         return column.index_select(axis, rows)
     return torch.cat([trimmed(column.index_select(axis, part)) for part in rows.split(few)], axis)
 
