@@ -4,7 +4,8 @@ A logged continuous action is beta's mean plus beta's standard deviation times z
 chance added. An advantage written in z is centred under beta, or under a policy near it, in closed form, so nothing in
 it depends on the state alone. For a discrete action the expectation is a finite sum.
 
-Every function takes the head of a network, [..., H], and the rows of the log that it was evaluated at, [...].
+Every function takes the head of a network, [..., H], and the rows of the log that it was evaluated at, [...]; the heads
+of K networks, [K, B, H], share their rows, [B].
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
+from gipo_cli.training.columns import taken
 from gipo_cli.training.samples import Samples
 
 # How far the improved policy may go from beta in any one state, in standard deviations of beta's noise.
@@ -89,7 +91,7 @@ class GaussianNoise:
 
     def advantage(self, head: Tensor, rows: Tensor) -> Tensor:
         """B . z + C : (z z' - I), [...]."""
-        noise = self.noise[rows]
+        noise = taken(self.noise, rows)
         products = noise[..., self.row] * noise[..., self.column] - (self.row == self.column).to(noise.dtype)
         return (head * torch.cat([noise, products], -1)).sum(-1)
 
@@ -119,7 +121,7 @@ class GaussianNoise:
 
     def gain_under(self, head: Tensor, rows: Tensor, target: Target) -> Tensor:
         """B . m + C : (m m' + diag(v) - I) for noise N(m, diag(v)), [...]."""
-        mean, variance = target.mean[rows], target.variance[rows]
+        mean, variance = taken(target.mean, rows), taken(target.variance, rows)
         products = mean[..., self.row] * mean[..., self.column]
         spread = torch.where(self.row == self.column, variance[..., self.row] - 1, 0.0)
         return (head * torch.cat([mean, products + spread], -1)).sum(-1)
@@ -158,9 +160,9 @@ class Choices:
         starts = [sum(self.choices[:d]) for d in range(len(self.choices))]
         return torch.as_tensor(starts, device=self.action.device)
 
-    def _taken(self, rows: Tensor) -> Tensor:
+    def _logged(self, rows: Tensor) -> Tensor:
         """Where among the K numbers those of the logged choices are, [..., D]."""
-        return self.action[rows].reshape(*rows.shape, len(self.choices)) + self._first
+        return taken(self.action, rows).reshape(*rows.shape, len(self.choices)) + self._first
 
     def _of_each_dimension(self, weighted: Tensor) -> Tensor:
         """Sums over the choices of each dimension, beside each of its choices, [..., K]."""
@@ -169,15 +171,16 @@ class Choices:
         return weighted @ self._dimension @ self._dimension.T
 
     def _centred(self, head: Tensor, rows: Tensor) -> Tensor:
-        return head - self._of_each_dimension(self.probability[rows] * head)
+        return head - self._of_each_dimension(taken(self.probability, rows) * head)
 
     def advantage(self, head: Tensor, rows: Tensor) -> Tensor:
         """Of the logged choices, [...]."""
-        return self._centred(head, rows).gather(-1, self._taken(rows)).sum(-1)
+        logged = self._logged(rows).expand(*head.shape[:-1], -1)
+        return self._centred(head, rows).gather(-1, logged).sum(-1)
 
     def spread(self, head: Tensor, rows: Tensor) -> Tensor:
         """Variance of q under p, [...]."""
-        return (self.probability[rows] * self._centred(head, rows).square()).sum(-1)
+        return (taken(self.probability, rows) * self._centred(head, rows).square()).sum(-1)
 
     def mean_of_least(self, offset: Tensor, head: Tensor, rows: Tensor) -> Tensor:
         """sum_k p_k min over critics of one choice, [B]; of several, the mean over DRAWS of beta's actions.
@@ -186,30 +189,30 @@ class Choices:
         mean over DRAWS is off by about the spread of the lesser over sqrt(DRAWS), an eighth of it, alike in rows that
         are alike: it shifts V, and hardly tells one action from another.
         """
-        centred = self._centred(head, rows)
+        centred, probability = self._centred(head, rows), taken(self.probability, rows)
         if len(self.choices) == 1:
-            return (self.probability[rows] * (offset[..., None] + centred).amin(0)).sum(-1)
+            return (probability * (offset[..., None] + centred).amin(0)).sum(-1)
         uniform = torch.rand(DRAWS // 2, len(self.choices), generator=torch.Generator().manual_seed(0))
         uniform = torch.cat([uniform, 1 - uniform]).to(head)
         total = offset[..., None]
-        parts = zip(self.probability[rows].split(self.choices, -1), centred.split(self.choices, -1), strict=True)
-        for d, (probability, q) in enumerate(parts):
-            below = probability.cumsum(-1)
+        parts = zip(probability.split(self.choices, -1), centred.split(self.choices, -1), strict=True)
+        for d, (of_dimension, q) in enumerate(parts):
+            below = of_dimension.cumsum(-1)
             wanted = uniform[:, d] * below[..., -1:]  # rounding leaves the sum beside 1
-            drawn = torch.searchsorted(below, wanted).clamp_max(probability.shape[-1] - 1)
+            drawn = torch.searchsorted(below, wanted).clamp_max(of_dimension.shape[-1] - 1)
             total = total + q.gather(-1, drawn.expand(*q.shape[:-1], DRAWS))
         return total.amin(0).mean(-1)
 
     def gain(self, head: Tensor, rows: Tensor, temperature: Tensor, guide: Tensor) -> Tensor:
         """sum_d sum_k (pi_dk - p_dk) q_dk, [...]."""
         tilt = (self._centred(guide, rows) / temperature).clamp(-2 * LARGEST_SHIFT, 2 * LARGEST_SHIFT)
-        improved = self.probability[rows] * tilt.exp()
+        improved = taken(self.probability, rows) * tilt.exp()
         improved = improved / self._of_each_dimension(improved)
         return (improved * self._centred(head, rows)).sum(-1)
 
     def gain_under(self, head: Tensor, rows: Tensor, target: Target) -> Tensor:
         """sum_d sum_k (pi_dk - p_dk) q_dk, [...]."""
-        return (target.mean[rows] * self._centred(head, rows)).sum(-1)
+        return (taken(target.mean, rows) * self._centred(head, rows)).sum(-1)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Advantages that several fits, each to other episodes, agree on."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -8,13 +9,13 @@ from torch import Tensor
 
 from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import centring
-from gipo_cli.advantages.from_value import VALUE_SHARE, score
+from gipo_cli.advantages.from_value import VALUE_SHARE, score, td, td_less_value
 from gipo_cli.advantages.regression import BATCH, rows_of
 from gipo_cli.advantages.smoothing import smoothed
 from gipo_cli.advantages.standardised import Standardised
-from gipo_cli.advantages.traces import lambda_returns
 from gipo_cli.advantages.value import fit_value
 from gipo_cli.settings import Expected, Fraction
+from gipo_cli.training.columns import joined, taken
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -65,16 +66,15 @@ def estimate(
     for_value = max(1, round(VALUE_SHARE * updates))
     with task.progress("advantages", updates) as advance:
         values = fit_value(
-            samples, features, rows,
-            lambda values: lambda_returns(samples, values.after, discount, ensemble_lambda),
+            samples, features, rows, td(task, ensemble_lambda),
             discount=discount, updates=for_value, seed=seed, advance=advance, members=count, weight=weight,
         )  # fmt: skip
-        noisy = (lambda_returns(samples, values.after, discount, ensemble_lambda) - values.now).float()
         found = smoothed(
-            samples, features, rows, centring(beta, samples), noisy,
+            samples, features, rows, centring(beta, samples), td_less_value(task, ensemble_lambda)(values),
             updates=updates - for_value, seed=seed, advance=advance, weight=weight,
         )  # fmt: skip
-    advantage = agreed(found.centred, confidence)
+    agreeing = (agreed(found.centred[:, rows], confidence) for rows in samples.every_row())
+    advantage = joined(len(samples.reward), agreeing)
     return score(samples, values, advantage, advantage, discount)
 
 
@@ -84,8 +84,10 @@ def agreed(advantages: Tensor, confidence: float) -> Tensor:
     return mean.sign() * (mean.abs() - confidence * deviation).clamp_min(0)
 
 
-def _drawn_episodes(samples: Samples, members: int, seed: int) -> Tensor:
-    """How often the episode of each row was drawn for each member, [K, N]: as many draws as episodes."""
-    episodes = int(samples.episode.max()) + 1
-    draws = np.random.default_rng((seed, EPISODES)).multinomial(episodes, np.full(episodes, 1 / episodes), members)
-    return torch.as_tensor(draws, dtype=torch.float32, device=samples.device)[:, samples.episode]
+def _drawn_episodes(samples: Samples, members: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """How often the episodes of some rows [B] were drawn for each member, [K, B]: as many draws as episodes."""
+    episodes = len(samples.final_observation)
+    draw, chance = np.random.default_rng((seed, EPISODES)), np.full(episodes, 1 / episodes)
+    draws = (draw.multinomial(episodes, chance, size=1) for _ in range(members))
+    often = joined(members, (torch.as_tensor(each, dtype=torch.float32, device=samples.device) for each in draws))
+    return lambda rows: taken(often, taken(samples.episode, rows), axis=1)

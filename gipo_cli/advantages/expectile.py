@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from gipo_cli.advantages import Estimate, Task
 from gipo_cli.advantages.centring import Centring, centring
-from gipo_cli.advantages.from_value import score
-from gipo_cli.advantages.networks import Networks, on_table
+from gipo_cli.advantages.from_value import score, td
+from gipo_cli.advantages.networks import Networks, on_every_row
 from gipo_cli.advantages.regression import LARGEST_GRADIENT, LEARNING_RATE, rows_of
 from gipo_cli.advantages.standardised import Standardised
-from gipo_cli.advantages.traces import lambda_returns
-from gipo_cli.advantages.value import Values, fit_value
+from gipo_cli.advantages.value import Values, fit_value, values_of
+from gipo_cli.data.resident import trim
 from gipo_cli.settings import Expected, Fraction
+from gipo_cli.training.columns import joined, mean_and_std, taken
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -63,7 +64,7 @@ def estimate(
     first = max(1, round(START_SHARE * updates))
     with task.progress("advantages", updates) as advance:
         start = fit_value(
-            samples, features, rows, lambda values: lambda_returns(samples, values.after, discount, 1.0),
+            samples, features, rows, td(task, 1.0),
             discount=discount, updates=first, seed=seed, advance=advance,
         )  # fmt: skip
         critic = _Critic(samples, features, centring(beta, samples), start, discount, seed)
@@ -77,6 +78,7 @@ def estimate(
             nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
             optimizer.step()
             critic.average()
+            trim()
             advance(1)
     return critic.estimate(centred)
 
@@ -88,21 +90,27 @@ class _Critic:
         self, samples: Samples, features: Standardised, noise: Centring, start: Values, discount: float, seed: int
     ) -> None:
         self.samples, self.features, self.centring, self.discount = samples, features, noise, discount
-        self.start, self.start_after = start.now[0], start.after[0]
+        self.start = start
         width, drawn = features.size, generator(seed, WEIGHTS)
         self.value_network = Networks(1, width, 1, drawn).to(samples.device)
         self.quality_network = Networks(2, width, 1 + noise.head_size, drawn).to(samples.device)
         self.slow_quality = copy.deepcopy(self.quality_network)
-        gap = samples.reward + discount * self.start_after - self.start
-        self.unit = gap[samples.held_in_rows].square().mean().sqrt() + 1e-6
+        mean_square, _ = mean_and_std(samples.at_every_row(self._squared_first_gap), samples.held_in_rows)
+        self.unit = mean_square.sqrt() + 1e-6
+
+    def _squared_first_gap(self, rows: Tensor) -> Tensor:
+        """One-step error of the V that all began at, squared, [B]."""
+        following = self.discount * self.start.after[0, rows]
+        return (self.samples.reward[rows] + following - self.start.now[0, rows]).square()
 
     def loss(self, rows: Tensor, expectile: float) -> Tensor:
         """Of V and both Q, in units of V's first one-step error."""
-        start, features = self.start[rows] / self.unit, self.features[rows]
+        start, features = taken(self.start.now[0], rows) / self.unit, self.features[rows]
         value = self.value_network(features)[0, :, 0]
         following = self.value_network(self.features.after_in_table(rows))[0, :, 0].detach()
-        following = (self.start_after[rows] / self.unit + following) * ~self.samples.terminated[rows]
-        goal = self.samples.reward[rows] / self.unit + self.discount * following - start
+        following = taken(self.start.after[0], rows) / self.unit + following
+        following = following * ~taken(self.samples.terminated, rows)
+        goal = taken(self.samples.reward, rows) / self.unit + self.discount * following - start
         with torch.no_grad():
             least = self.quality(self.slow_quality(features), rows).amin(0)
         over = least - value
@@ -112,7 +120,7 @@ class _Critic:
 
     def quality(self, head: Tensor, rows: Tensor) -> Tensor:
         """Both Q of the logged actions less the V that they began at, in units, [2, B]."""
-        return head[..., 0] + self.centring.advantage(head[..., 1:], rows.expand(2, -1))
+        return head[..., 0] + self.centring.advantage(head[..., 1:], rows)
 
     @torch.no_grad()
     def average(self) -> None:
@@ -128,15 +136,20 @@ class _Critic:
         Paths add up with Q - V, whatever is centred afterwards; the lesser of two is below Q at every step by a little,
         which centring takes out again and 32 steps in a row would add up.
         """
-        rows = torch.arange(len(self.samples.reward), device=self.samples.device)
-        table = on_table(self.value_network, self.features, self.unit)[0]
-        after = table[self.features.place_after(rows)].masked_fill(self.samples.terminated, 0)
-        now = table[: len(rows)]
-        found = zip(*(self._least(chunk) for chunk in rows.split(16384)), strict=True)
-        least, mean, usual = (torch.cat(column) * self.unit for column in found)
-        values = Values((self.start + now)[None], (self.start_after + after)[None])
-        advantage = least - (centred * usual + (1 - centred) * now)
-        return score(self.samples, values, advantage, mean - now, self.discount)
+        added = values_of(self.value_network, self.features, self.unit)
+
+        def both(rows: Tensor) -> Tensor:
+            least, mean, usual = (part * self.unit for part in self._least(rows))
+            now = added.now[0, rows]
+            return torch.stack([least - (centred * usual + (1 - centred) * now), mean - now])
+
+        advantage, explaining = on_every_row(both, self.samples)
+        values = Values(self._sum(self.start.now, added.now), self._sum(self.start.after, added.after))
+        return score(self.samples, values, advantage, explaining, self.discount)
+
+    def _sum(self, one: Tensor, other: Tensor) -> Tensor:
+        """Of two columns, [1, N]."""
+        return joined(one.shape[1], (one[:, rows] + other[:, rows] for rows in self.samples.every_row()), axis=1)
 
     def _least(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Lesser and mean Q of the logged actions, and what the lesser is on average under beta, each [B]."""

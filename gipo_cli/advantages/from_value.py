@@ -97,8 +97,7 @@ def td_less_value(task: Task, decay: float) -> Callable[[Values], Tensor]:
 
 def score(samples: Samples, values: Values, advantage: Tensor, explaining: Tensor, discount: float) -> Estimate:
     """The estimate of advantages [N], scored by those that explain [N] against the mean V of the members."""
-    one = len(values.now) == 1
-    now, after = (part[0] if one else part.mean(0) for part in (values.now, values.after))
+    now, after = (_mean_of_members(part, samples) for part in (values.now, values.after))
     squares = squared_gaps(
         samples,
         lambda rows: now[rows],
@@ -106,3 +105,10 @@ def score(samples: Samples, values: Values, advantage: Tensor, explaining: Tenso
         lambda rows, what: path_returns(samples, rows, what, discount, lambda ends: after[ends]),
     )
     return scored(samples, torch.as_tensor(advantage), squares)
+
+
+def _mean_of_members(column: Tensor, samples: Samples) -> Tensor:
+    """Mean over K of [K, N], [N]."""
+    if len(column) == 1:
+        return column[0]
+    return joined(len(samples.reward), (column[:, rows].mean(0) for rows in samples.every_row()))

@@ -1,6 +1,7 @@
 """Small networks of one shape, several side by side."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.training.columns import every_row, joined
+from gipo_cli.training.samples import Samples
 
 WIDTH = 128
 SLICE = 512  # rows passed through at a time: their hidden layers stay in the cache
@@ -49,9 +51,10 @@ class Networks(nn.Module):
 
 
 @torch.no_grad()
-def on_every_row(networks: nn.Module, features: Tensor) -> Tensor:
-    """Outputs for all N rows, [K, N, H], a slice at a time."""
-    return torch.cat([networks(chunk) for chunk in features.split(SLICE)], 1)
+def on_every_row(say: Callable[[Tensor], Tensor], samples: Samples) -> Tensor:
+    """What `say` says of some rows [B], [..., B], at every row of the log, [..., N]: asked a slice at a time."""
+    parts = (part for chunk in samples.every_row() for part in chunk.split(SLICE))
+    return joined(len(samples.reward), map(say, parts), axis=-1)
 
 
 @torch.no_grad()

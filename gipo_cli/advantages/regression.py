@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from gipo_cli.advantages.networks import SLICE
-from gipo_cli.data.resident import trim
+from gipo_cli.data.resident import trim, trimmed
 from gipo_cli.pieces import differentiate, pieces
-from gipo_cli.training.columns import chunks, joined, taken
+from gipo_cli.training.columns import taken
 from gipo_cli.training.samples import MOST_JUDGED, Samples
 
 BATCH = 1024
@@ -45,23 +45,15 @@ class Rows:
 def rows_of(samples: Samples, generator: torch.Generator, batch_size: int = BATCH) -> Rows:
     """Every tenth held-in episode judges, of many rows fewer; where there is one held-in episode, it judges itself."""
     held_in = samples.held_in_rows
-    learns = torch.zeros(len(samples.final_observation), dtype=torch.bool, device=samples.device)
-    for chunk in chunks(held_in):
-        learns[samples.episode[chunk]] = True
+    learns = samples.episodes_of(held_in)
     place = learns.cumsum(0) - 1  # of each episode among those that are held in
     every = JUDGING_EPISODES * math.ceil(len(held_in) / JUDGING_EPISODES / MOST_JUDGED)
     count = int(learns.sum())
     judges = learns & (place % JUDGING_EPISODES == min(JUDGING_EPISODES, count) - 1)
     looked_at = judges & (place % every == min(JUDGING_EPISODES, count) - 1)
-    judging = _of_episodes(samples, held_in, looked_at)
-    learning = held_in if count == 1 else _of_episodes(samples, held_in, learns & ~judges)
+    judging = samples.of_episodes(held_in, looked_at)
+    learning = held_in if count == 1 else samples.of_episodes(held_in, learns & ~judges)
     return Rows(learning, judging, generator, batch_size)
-
-
-def _of_episodes(samples: Samples, rows: Tensor, which: Tensor) -> Tensor:
-    """Those of some rows that are of certain episodes, [E] bool."""
-    count = sum(int(which[samples.episode[chunk]].sum()) for chunk in chunks(rows))
-    return joined(count, (chunk[which[samples.episode[chunk]]] for chunk in chunks(rows)))
 
 
 def regress(
@@ -70,7 +62,7 @@ def regress(
     rows: Rows,
     updates: int,
     advance: Callable[..., None],
-    weight: Tensor | None = None,
+    weight: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Fit K networks side by side; each is left as it was when the rows that judge it liked it best.
 
@@ -83,12 +75,12 @@ def regress(
         rows: which are learned from and which judge.
         updates: gradient steps.
         advance: told of each update.
-        weight: how often each row counts for each member, [K, N]; once where none.
+        weight: rows [B] -> how often each counts for each member, [K, B]; once where none.
     """
 
     def summed(at: Tensor) -> Tensor:
         error = errors(networks, at)
-        return error.sum() if weight is None else (error * weight[:, at]).sum()
+        return error.sum() if weight is None else (error * weight(at)).sum()
 
     parameters, slow = list(networks.parameters()), copy.deepcopy(networks)
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
@@ -122,4 +114,4 @@ def _follow(slow: nn.Module, networks: nn.Module, share: float) -> None:
 @torch.no_grad()
 def _judged(errors: Callable[[nn.Module, Tensor], Tensor], networks: nn.Module, rows: Rows) -> Tensor:
     """Mean squared error of each member on the rows that judge, [K]."""
-    return torch.cat([errors(networks, chunk) for chunk in rows.judging.split(SLICE)], -1).mean(-1)
+    return torch.cat([trimmed(errors(networks, chunk)) for chunk in rows.judging.split(SLICE)], -1).mean(-1)

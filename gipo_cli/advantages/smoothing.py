@@ -19,7 +19,7 @@ from gipo_cli.advantages.centring import Centring, Target
 from gipo_cli.advantages.networks import Networks, on_every_row
 from gipo_cli.advantages.regression import Rows, regress
 from gipo_cli.advantages.standardised import Standardised
-from gipo_cli.training.columns import joined, mean_and_std
+from gipo_cli.training.columns import spread, taken
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -44,7 +44,7 @@ def smoothed(
     updates: int,
     seed: int,
     advance: Callable[..., None],
-    weight: Tensor | None = None,
+    weight: Callable[[Tensor], Tensor] | None = None,
     target: Target | None = None,
 ) -> Smooth:
     """Regress raw advantages [K, N] on state and action; the fit stops where other episodes say so.
@@ -60,36 +60,30 @@ def smoothed(
         updates: gradient steps.
         seed: of the networks.
         advance: told of each update.
-        weight: how often each row counts for each member, [K, N].
+        weight: rows [B] -> how often each counts for each member, [K, B]; once where none.
         target: the policy that `usual` is of; beta where none.
     """
-    members = len(raw)
-    networks = Networks(members, features.size, 1 + centring.head_size, generator(seed, WEIGHTS))
+    networks = Networks(len(raw), features.size, 1 + centring.head_size, generator(seed, WEIGHTS))
     networks = networks.to(samples.device)
-    unit = _spread(raw, samples.held_in_rows) + 1e-6
+    unit = spread(raw, samples.held_in_rows) + 1e-6
 
     def parts(head: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        return head[..., 0], centring.advantage(head[..., 1:], at.expand(members, -1))
+        return head[..., 0], centring.advantage(head[..., 1:], at)
 
     def errors(fitted: nn.Module, batch: Tensor) -> Tensor:
         offset, centred = parts(fitted(features[batch]), batch)
-        return (offset + centred - (raw[:, batch] / unit).float()).square()
+        return (offset + centred - (taken(raw, batch, axis=1) / unit).float()).square()
 
     regress(networks, errors, rows, updates, advance, weight)
 
     def both(at: Tensor) -> Tensor:
-        head = on_every_row(networks, features[at])
+        head = networks(features[at])
         centred = (parts(head, at)[1] * unit).float()
         if target is None:
             return centred[None]
-        usual = centring.gain_under(head[..., 1:], at.expand(members, -1), target)
+        usual = centring.gain_under(head[..., 1:], at, target)
         return torch.stack([centred, (usual * unit).float()])
 
-    found = joined(len(samples.reward), map(both, samples.every_row()), axis=-1)
+    found = on_every_row(both, samples)
     none = torch.zeros(1, 1, device=found.device).expand(found.shape[1:])
     return Smooth(found[0], none if target is None else found[1])
-
-
-def _spread(raw: Tensor, rows: Tensor) -> Tensor:
-    """Standard deviation over members and rows."""
-    return mean_and_std(raw[0], rows)[1] if len(raw) == 1 else raw[:, rows].std()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gipo_cli.training.columns import mean_and_std, taken
+from gipo_cli.training.columns import mean_and_std, rows_where, taken
 from gipo_cli.training.samples import Samples
 
 OUTERMOST = 8.0  # a standardised observation is cut here: one wild sensor reading moves no fit
@@ -51,21 +51,21 @@ class Standardised:
     def after_in_table(self, rows: Tensor) -> Tensor:
         """What was seen after some rows, with the version that acted then, [B, F]."""
         inside = self.place_after(rows).clamp_max(len(self.samples.reward) - 1)
-        version = torch.where(self.samples.episode_end[rows], rows, inside)
+        version = torch.where(taken(self.samples.episode_end, rows), rows, inside)
         return self._of(self.samples.next_observation(rows), version)
 
     def place_after(self, rows: Tensor) -> Tensor:
         """Where in the table the observation after each of some rows is."""
-        ended = len(self.samples.reward) + self.samples.episode[rows].long()
-        return torch.where(self.samples.episode_end[rows], ended, rows + 1)
+        ended = len(self.samples.reward) + taken(self.samples.episode, rows).long()
+        return torch.where(taken(self.samples.episode_end, rows), ended, rows + 1)
 
     @cached_property
     def _last_rows(self) -> Tensor:
-        return self.samples.episode_end.nonzero()[:, 0]
+        return rows_where(self.samples.episode_end)
 
     def _of(self, observation: Tensor, rows: Tensor) -> Tensor:
         standardised = ((observation - self.mean) / self.std).clamp(-OUTERMOST, OUTERMOST)
         if self.samples.versions == 1:
             return standardised
-        version = F.one_hot(self.samples.version[rows], self.samples.versions)
+        version = F.one_hot(taken(self.samples.version, rows), self.samples.versions)
         return torch.cat([standardised, version.to(standardised.dtype)], -1)

@@ -92,8 +92,11 @@ def v_trace(
     rho_bar: float,
     c_bar: float,
     decay: float,
+    rows: slice = slice(None),
 ) -> tuple[Tensor, Tensor]:
     """V-trace targets v_s and what an action earned over V, r + gamma q_{s+1} - V(s), each [..., N].
+
+    Of the log, or of those rows of whole episodes that are given.
 
         v_s = V(s) + delta_s + gamma c_s (v_{s+1} - V(s_{s+1}))        c = lambda min(c_bar, ratio)
         delta_s = rho_s (r_s + gamma V(s_{s+1}) - V(s))                rho = min(rho_bar, ratio)
@@ -113,10 +116,11 @@ def v_trace(
         rho_bar: cut of the ratio that decides *whose* value V becomes.
         c_bar: cut of the ratio that decides how fast.
         decay: lambda, 0 to 1.
+        rows: of whole episodes.
     """
-    value, value_after, reward = value.double(), value_after.double(), samples.reward.double()
-    ratio = log_ratio.double().exp()
-    inside = (~samples.episode_end).double()
+    value, value_after = value[..., rows].double(), value_after[..., rows].double()
+    reward, ratio = samples.reward[rows].double(), log_ratio[rows].double().exp()
+    inside = (~samples.episode_end[rows]).double()
     gap = ratio.clamp(max=rho_bar) * (reward + discount * value_after - value)
     over = backward(gap, (discount * decay * inside * ratio.clamp(max=c_bar)).expand_as(gap))
     # v_{s+1} - V(s_{s+1}): what lies beyond the end of an episode is V itself, so nothing is left there.

@@ -1,12 +1,14 @@
 """Values and advantages of the policy in training, from the log of another."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from gipo_cli.advantages import Estimate, Task, traces
 from gipo_cli.advantages.from_value import from_value
-from gipo_cli.policies.slices import sliced
+from gipo_cli.advantages.value import Values
 from gipo_cli.settings import Fraction, Positive
 
 
@@ -47,22 +49,33 @@ def estimate(
         trace_lambda: decay of the trace, 0 to 1; 1 is IMPALA's.
         smooth: share of the smoothed advantages; the rest are raw, 0 to 1.
     """
-    log_ratio = torch.zeros_like(task.samples.reward)  # no policy yet: it is beta
-    if task.policy is not None:
-        rows = torch.arange(len(task.samples.reward), device=task.samples.device)
-        with torch.no_grad():
-            log_ratio = sliced(partial(task.samples.log_ratio, task.policy), rows)
+    log_ratio = _log_ratio(task)
 
-    def v_trace(now: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return traces.v_trace(
-            task.samples, now, after, log_ratio, task.discount, rho_bar=rho_bar, c_bar=c_bar, decay=trace_lambda
-        )  # fmt: skip
+    def traced(which: int) -> Callable[[Values], Tensor]:
+        def of(values: Values) -> Tensor:
+            def v_trace(rows: slice) -> Tensor:
+                return traces.v_trace(
+                    task.samples, values.now, values.after, log_ratio, task.discount,
+                    rho_bar=rho_bar, c_bar=c_bar, decay=trace_lambda, rows=rows,
+                )[which]  # fmt: skip
+
+            return traces.along_episodes(task.samples, v_trace)
+
+        return of
 
     return from_value(
         task,
-        lambda values: v_trace(values.now, values.after)[0],
-        lambda values: v_trace(values.now, values.after)[1],
+        traced(0),
+        traced(1),
         smooth=smooth,
         tolerance=None,  # ratios make the error of a round noisy, and V has a way to go from beta's to pi's
         valued=task.policy,
     )
+
+
+@torch.no_grad()
+def _log_ratio(task: Task) -> Tensor:
+    """Of the policy that is valued, [N]; no policy yet: it is beta."""
+    if task.policy is None:
+        return torch.zeros(1, device=task.samples.device).expand(len(task.samples.reward))
+    return task.samples.at_every_row(partial(task.samples.log_ratio, task.policy))

@@ -9,7 +9,7 @@ from gipo_cli.advantages.networks import Networks, on_table
 from gipo_cli.advantages.regression import Rows, regress
 from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.advantages.traces import discounted_returns
-from gipo_cli.training.columns import joined, mean_and_std
+from gipo_cli.training.columns import joined, mean_and_std, taken
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -38,7 +38,7 @@ def fit_value(
     seed: int,
     advance: Callable[..., None],
     members: int = 1,
-    weight: Tensor | None = None,
+    weight: Callable[[Tensor], Tensor] | None = None,
     tolerance: float | None = 0.01,
 ) -> Values:
     """Regress V on discounted returns, then, round after round, on targets made from the V of the round before.
@@ -62,7 +62,7 @@ def fit_value(
         seed: of the networks.
         advance: told of each update.
         members: K, networks side by side.
-        weight: how often each row counts for each member, [K, N].
+        weight: rows [B] -> how often each counts for each member, [K, B]; once where none.
         tolerance: share of the error; none makes every round, for targets whose noise hides their progress.
     """
     start = discounted_returns(samples, discount)
@@ -72,15 +72,7 @@ def fit_value(
     goal = start.expand(members, -1)
 
     def errors(fitted: nn.Module, batch: Tensor) -> Tensor:
-        return (fitted(features[batch])[..., 0] - (goal[:, batch] - mean) / std).square()
-
-    def values() -> Values:
-        table = on_table(networks, features, std, mean)
-        after = (
-            table[:, features.place_after(rows)].masked_fill(samples.terminated[rows], 0)
-            for rows in samples.every_row()
-        )
-        return Values(table[:, : len(start)], joined(len(start), after, axis=1))
+        return (fitted(features[batch])[..., 0] - (taken(goal, batch, axis=1) - mean) / std).square()
 
     least, stalled, number = float("inf"), 0, 0
     first = max(1, round(FIRST_ROUND * updates))
@@ -89,9 +81,10 @@ def fit_value(
         steps = min(later if number else first, updates - done)
         regress(networks, errors, rows, steps, advance, weight)
         done += steps
-        found = values()
+        found = values_of(networks, features, std, mean)
         goal = targets(found).float()
-        error = (goal[:, rows.judging] - found.now[:, rows.judging]).square().mean().item()
+        gap = taken(goal, rows.judging, axis=1) - taken(found.now, rows.judging, axis=1)
+        error = gap.square().mean().item()
         progressed = tolerance is None or error < (1 - tolerance) * least
         stalled = 0 if progressed else stalled + 1
         least = min(least, error)
@@ -100,3 +93,13 @@ def fit_value(
         number += 1
     advance(updates - done)
     return found
+
+
+def values_of(networks: nn.Module, features: Standardised, scale: Tensor, shift: Tensor | float = 0.0) -> Values:
+    """Scale times the first output plus shift, as V of every row and of the observation after it."""
+    samples, table = features.samples, on_table(networks, features, scale, shift)
+    after = (
+        table[:, features.place_after(rows)].masked_fill(samples.terminated[rows], 0) for rows in samples.every_row()
+    )
+    count = len(samples.reward)
+    return Values(table[:, :count], joined(count, after, axis=1))

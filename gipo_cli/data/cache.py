@@ -155,11 +155,14 @@ def _require_room(place: Path, size: int, what: str) -> None:
 def cached_array(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """An array that takes long to make, from the cache where an earlier call has left it there under the same key.
 
-    A cache that cannot be written or holds a damaged file costs time, nothing else.
+    A cache that cannot be written or holds a damaged file costs time, nothing else. What memory does not take is
+    mapped.
     """
     place = _place(kind, key, ".npy")
     try:
-        return np.load(place, allow_pickle=False)
+        mapped = place.stat().st_size > largest_in_memory()
+        found = np.load(place, mmap_mode="r" if mapped else None, allow_pickle=False)
+        return watched(found) if mapped else found
     except (OSError, ValueError, EOFError):
         made = make()
     _keep(place, lambda file: np.save(file, made, allow_pickle=False))

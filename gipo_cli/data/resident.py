@@ -62,6 +62,11 @@ def trim() -> None:
         _WATCH.trim()
 
 
+def is_anything_mapped() -> bool:
+    """Whether there is a column for `trim` to empty."""
+    return len(_WATCH.maps) > 0
+
+
 def trimmed(part: T) -> T:
     """What was made of some rows; `trim` has been called since."""
     trim()

@@ -3,6 +3,7 @@
 Which of the two a column is changes no number: what depends on the order of a sum goes by the number of rows.
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gipo_cli.data.cache import scratch
-from gipo_cli.data.resident import SCATTERED, blocks, trim, trimmed
+from gipo_cli.data.resident import SCATTERED, blocks, is_anything_mapped, trim, trimmed
 
 CHUNK = 65536  # rows
 LARGE = 2**20  # rows; of more, sums are taken chunk by chunk
@@ -21,12 +22,17 @@ def as_column(values: np.ndarray, dtype: type[np.generic], device: torch.device)
     """A column of a log on the device; on the CPU the log's own bytes where they are of that type already."""
     if device.type != "cpu":
         return torch.as_tensor(np.asarray(values, dtype), device=device)
-    if values.dtype != dtype or not values.flags.c_contiguous:
-        made = scratch(values.shape, np.dtype(dtype))
-        for start, block in blocks(values):
-            made[start : start + len(block)] = block
-        values = made
-    return _tensor(values)
+    return _tensor(of_type(values, dtype))
+
+
+def of_type(values: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+    """A column itself where it is of that type and in one piece, else a copy that is."""
+    if values.dtype == dtype and values.flags.c_contiguous:
+        return values
+    made = scratch(values.shape, np.dtype(dtype))
+    for start, block in blocks(values):
+        made[start : start + len(block)] = block
+    return made
 
 
 def joined(rows: int, parts: Iterable[Tensor], axis: int = 0) -> Tensor:
@@ -41,11 +47,17 @@ def joined(rows: int, parts: Iterable[Tensor], axis: int = 0) -> Tensor:
     return whole
 
 
-def taken(column: Tensor, rows: Tensor) -> Tensor:
-    """Some rows of a column, [B, ...], that lie anywhere in it; of a large one a few at a time, and trimmed."""
-    if len(column) <= LARGE or rows.ndim != 1 or len(rows) <= SCATTERED:
+def taken(column: Tensor, rows: Tensor, axis: int = 0) -> Tensor:
+    """Some rows [B] of a column, that lie anywhere along an axis of it; where it may be mapped, a few at a time.
+
+    Rows of several axes, [S, T], are the steps of stretches of the log: few places, and looked at together.
+    """
+    few = max(1, SCATTERED // math.prod(column.shape[:axis]))  # a row of [K, N] is in K places
+    if rows.ndim > 1:
         return column[rows]
-    return torch.cat([trimmed(column[few]) for few in rows.split(SCATTERED)])
+    if len(rows) <= few or column.shape[axis] <= LARGE or column.is_cuda or not is_anything_mapped():
+        return column.index_select(axis, rows)
+    return torch.cat([trimmed(column.index_select(axis, part)) for part in rows.split(few)], axis)
 
 
 def every_row(rows: int, device: torch.device) -> Iterator[Tensor]:
@@ -62,10 +74,11 @@ def chunks(column: Tensor) -> Iterator[Tensor]:
         trim()
 
 
-def rows_where(mask: np.ndarray, device: torch.device) -> Tensor:
-    """Numbers of the rows where a mask [N] holds, int64."""
-    found = (np.flatnonzero(block) + start for start, block in blocks(mask))
-    return joined(int(np.count_nonzero(mask)), (torch.as_tensor(rows, device=device) for rows in found))
+def rows_where(mask: Tensor, holds: bool = True) -> Tensor:
+    """Numbers of the rows where a mask [N] holds, or where it does not, int64."""
+    count = sum(int((chunk == holds).sum()) for chunk in chunks(mask))
+    found = ((chunk == holds).nonzero()[:, 0] + place * CHUNK for place, chunk in enumerate(chunks(mask)))
+    return joined(count, found)
 
 
 def rows_that(rows: Tensor, mask: Tensor) -> Tensor:
@@ -91,6 +104,14 @@ def mean_and_std(column: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         square += gap.square().sum(0)
     variance = (square - total.square() / len(rows)) / (len(rows) - 1)
     return (middle + total / len(rows)).to(column.dtype), variance.clamp_min(0).sqrt().to(column.dtype)
+
+
+def spread(columns: Tensor, rows: Tensor) -> Tensor:
+    """Standard deviation over some rows of K columns [K, N], all of their numbers taken together."""
+    if len(rows) <= LARGE:
+        return columns[:, rows].std()
+    mean, std = mean_and_std(columns.T, rows)
+    return (std.square().mean() + mean.var(correction=0)).sqrt()
 
 
 def mean(column: Tensor) -> Tensor:

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gipo_cli.config import TrainConfig
-from gipo_cli.data.cache import cached_array
+from gipo_cli.data.cache import cached_array, scratch
 from gipo_cli.data.trajectories import Trajectories
 from gipo_cli.errors import DataError
 from gipo_cli.policies.slices import sliced
+from gipo_cli.training.columns import as_column, chunks, joined, mean, of_type, rows_where
 from gipo_cli.training.samples import Samples, to_samples
 from gipo_cli.training.warm_start import clone
 
@@ -59,13 +61,9 @@ def estimate_behaviour(
         return _cross_fit(log, fold, seed, progress or (lambda name, total: nullcontext(lambda n=1, **figures: None)))
 
     held_out, held_in = cached_array("estimated", key, fit)
-    estimated = replace(log, behaviour_log_probs=held_out.astype(np.float32), log_probs_origin="estimated")
-    figures = {
-        "folds": FOLDS,
-        "held_out_nll": float(-held_out.mean()),
-        "held_in_nll": float(-held_in.mean()),
-        "gap": float(held_in.mean() - held_out.mean()),
-    }
+    estimated = replace(log, behaviour_log_probs=of_type(held_out, np.float32), log_probs_origin="estimated")
+    seen, unseen = (mean(as_column(each, np.float64, torch.device("cpu"))).item() for each in (held_in, held_out))
+    figures = {"folds": FOLDS, "held_out_nll": -unseen, "held_in_nll": -seen, "gap": seen - unseen}
     note = (
         f"log-probs are estimated by {FOLDS} clones on episodes they have not seen: negative log-likelihood "
         f"{figures['held_out_nll']:.3f} nats, {figures['gap']:.3f} above that of rows seen."
@@ -79,15 +77,14 @@ def _cross_fit(log: Trajectories, fold: np.ndarray, seed: int, progress: Progres
     torch.set_num_threads(1)  # the same numbers on any number of cores
     config = TrainConfig(dataset=log.source, seed=seed, clone_steps=STEPS, batch_size=BATCH)
     samples = to_samples(log, config.held_out_fraction, seed, torch.device("cpu"))
-    fold_of_row = torch.as_tensor(fold[log.episode_of_step])
-    found = np.zeros((2, log.transitions))
+    found = scratch((2, log.transitions), np.dtype(np.float64))
     try:
         for k in range(FOLDS):
             policy = clone(config, log, _without(samples, fold, k), progress)
-            for row, which in ((0, fold_of_row == k), (1, fold_of_row == (k + 1) % FOLDS)):
-                rows = torch.nonzero(which)[:, 0]
-                with torch.no_grad():
-                    found[row, rows] = sliced(partial(samples.log_prob, policy), rows).numpy()
+            for row, which in ((0, fold == k), (1, fold == (k + 1) % FOLDS)):
+                for rows in chunks(_rows_of(samples, which)):
+                    with torch.no_grad():
+                        found[row, rows] = sliced(partial(samples.log_prob, policy), rows).numpy()
     finally:
         torch.set_num_threads(threads)
     return found
@@ -98,6 +95,11 @@ def _without(samples: Samples, fold: np.ndarray, k: int) -> Samples:
     remaining = np.flatnonzero(fold != k)
     stopping = np.zeros(len(fold), bool)
     stopping[remaining[::STOP_ON]] = True
-    held_out = torch.as_tensor(stopping)[samples.episode]
-    held_in = torch.as_tensor((fold != k) & ~stopping)[samples.episode]
-    return replace(samples, held_in_rows=torch.nonzero(held_in)[:, 0], held_out_rows=torch.nonzero(held_out)[:, 0])
+    learning = (fold != k) & ~stopping
+    return replace(samples, held_in_rows=_rows_of(samples, learning), held_out_rows=_rows_of(samples, stopping))
+
+
+def _rows_of(samples: Samples, which: np.ndarray) -> Tensor:
+    """Numbers of the rows of certain episodes, [E] bool."""
+    mask = torch.as_tensor(which)
+    return rows_where(joined(len(samples.reward), (mask[samples.episode[rows]] for rows in samples.every_row())))

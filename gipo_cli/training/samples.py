@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gipo_cli.data.cache import scratch
+from gipo_cli.data.resident import blocks, rows_of
 from gipo_cli.data.trajectories import Trajectories, stretches
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES
 from gipo_cli.errors import DataError
@@ -19,7 +21,7 @@ from gipo_cli.policies.distributions import pre_squash as invert_tanh
 from gipo_cli.policies.policy import Policy
 from gipo_cli.policies.slices import sliced
 from gipo_cli.policies.versions import Behaviour, VersionedPolicy
-from gipo_cli.training.columns import LARGE, as_column, chunks, every_row, joined, rows_that, rows_where
+from gipo_cli.training.columns import LARGE, as_column, chunks, every_row, joined, rows_that, rows_where, taken
 
 MOST_VERSIONS = 32  # told apart; a log that names more is cut into so many stretches of neighbouring versions
 MOST_JUDGED = 2**18  # rows, at each report; their mean is known to a five-hundredth of their spread
@@ -58,7 +60,7 @@ class Samples:
     @cached_property
     def versions(self) -> int:
         """How many behaviour policies took part."""
-        return 1 if _is_one_number(self.version) else int(self.version.max()) + 1
+        return 1 if _is_one_number(self.version) else max(int(chunk.max()) for chunk in chunks(self.version)) + 1
 
     @cached_property
     def judged_rows(self) -> Tensor:
@@ -66,9 +68,8 @@ class Samples:
         rows = self._at_home(self.held_out_rows)
         if len(rows) <= MOST_JUDGED:
             return rows
-        episode = torch.cat([self.episode[chunk] for chunk in chunks(rows)])
-        _, place = episode.unique_consecutive(return_inverse=True)
-        return rows[place % math.ceil(len(rows) / MOST_JUDGED) == 0]
+        place = self.episodes_of(rows).cumsum(0) - 1  # of each episode among those
+        return self.of_episodes(rows, place % math.ceil(len(rows) / MOST_JUDGED) == 0)
 
     def training_rows(self, stale_rows: bool) -> Tensor:
         """Held-in rows that the policy trains on, int64: those of the policy it starts from, or of all."""
@@ -77,10 +78,23 @@ class Samples:
     def _at_home(self, rows: Tensor) -> Tensor:
         return rows if _is_one_number(self.home) else rows_that(rows, self.home)
 
+    def episodes_of(self, rows: Tensor) -> Tensor:
+        """Whether some of the rows are of an episode, [E] bool."""
+        found = torch.zeros(len(self.final_observation), dtype=torch.bool, device=self.device)
+        for chunk in chunks(rows):
+            found[self.episode[chunk]] = True
+        return found
+
+    def of_episodes(self, rows: Tensor, which: Tensor) -> Tensor:
+        """Those of some rows that are of certain episodes, [E] bool."""
+        count = sum(int(which[self.episode[chunk]].sum()) for chunk in chunks(rows))
+        return joined(count, (chunk[which[self.episode[chunk]]] for chunk in chunks(rows)))
+
     def started_from(self, version: int | None) -> "Samples":
         """The same samples, judged on the rows of one version; on all of them where none is named."""
-        home = _everywhere(self.held_out, torch.bool, 1) if version is None else self.version == version
-        return replace(self, home=home)
+        if version is None:
+            return replace(self, home=_everywhere(self.held_out, torch.bool, 1))
+        return replace(self, home=joined(len(self.reward), (chunk == version for chunk in chunks(self.version))))
 
     def every_row(self) -> Iterator[Tensor]:
         """Numbers of all rows, int64, a chunk at a time."""
@@ -92,15 +106,15 @@ class Samples:
 
     def stretches(self) -> Iterator[slice]:
         """Rows of whole episodes, about LARGE of them at a time: what runs along episodes needs no more at once."""
-        starts = np.append(0, self.episode_end.nonzero()[:, 0].cpu().numpy() + 1)
+        starts = np.append(0, rows_where(self.episode_end).cpu().numpy() + 1)
         for first, last in stretches(starts, LARGE):
             yield slice(int(starts[first]), int(starts[last]))
 
     def next_observation(self, rows: Tensor) -> Tensor:
         """What was seen after each of some rows, [..., O]: the row after it, or what its episode ended with."""
-        following = self.observation[(rows + 1).clamp_max(len(self.observation) - 1)]
-        ends = self.episode_end[rows]
-        following[ends] = self.final_observation[self.episode[rows[ends]]]
+        following = taken(self.observation, (rows + 1).clamp_max(len(self.observation) - 1))
+        ends = taken(self.episode_end, rows)
+        following[ends] = taken(self.final_observation, taken(self.episode, rows[ends]))
         return following
 
     def log_ratio(self, policy: Behaviour, rows: Tensor) -> Tensor:
@@ -147,9 +161,7 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
             "One is held out to tell whether what was learned holds beyond the rows it was learned from.",
         )
     version, mixed = _version_of_row(log), log.policy_versions is not None
-    lengths = log.episode_lengths
-    ends = np.zeros(log.transitions, bool)
-    ends[log.episode_starts[1:] - 1] = True
+    episode = _of_every_row(log, np.arange(log.episodes, dtype=np.int32), device)
 
     def floats(column: np.ndarray) -> Tensor:
         return as_column(column, np.float32, device).reshape(len(column), -1)
@@ -169,8 +181,8 @@ def to_samples(log: Trajectories, held_out_fraction: float, seed: int, device: t
         behaviour_log_prob=as_column(log.behaviour_log_probs, np.float32, device),
         final_observation=floats(log.final_observations),
         terminated=as_column(log.terminated, np.bool_, device),
-        episode_end=as_column(ends, np.bool_, device),
-        episode=joined(log.transitions, _numbered(lengths, device)),
+        episode_end=joined(log.transitions, (_ends(episode, rows) for rows in every_row(len(episode), device))),
+        episode=episode,
         version=as_column(version, np.int64, device) if mixed else _everywhere(mask, torch.int64, 0),
         home=_everywhere(mask, torch.bool, 1),
         **drawn,
@@ -187,12 +199,12 @@ def _held_out(
     log: Trajectories, version: np.ndarray, fraction: float, seed: int, device: torch.device
 ) -> dict[str, Tensor]:
     """The columns of `Samples` that say which rows never train anything; `version` as of `_version_of_row`."""
-    of_episode = _draw_held_out(version[log.episode_starts[:-1]], fraction, seed)
-    held_out = np.repeat(of_episode, log.episode_lengths)
+    of_episode = _draw_held_out(rows_of(version, log.episode_starts[:-1]), fraction, seed)
+    held_out = _of_every_row(log, of_episode, device)
     return {
-        "held_out": as_column(held_out, np.bool_, device),
-        "held_in_rows": rows_where(~held_out, device),
-        "held_out_rows": rows_where(held_out, device),
+        "held_out": held_out,
+        "held_in_rows": rows_where(held_out, holds=False),
+        "held_out_rows": rows_where(held_out),
     }
 
 
@@ -205,27 +217,39 @@ def _is_one_number(column: Tensor) -> bool:
     return column.stride() == (0,)
 
 
-def _numbered(lengths: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-    """The number of its episode, for every row, in parts of whole episodes."""
-    starts = np.append(0, np.cumsum(lengths))
-    for first, last in stretches(starts):
-        numbers = np.repeat(np.arange(first, last, dtype=np.int32), lengths[first:last])
-        yield torch.as_tensor(numbers, device=device)
+def _of_every_row(log: Trajectories, of_episode: np.ndarray, device: torch.device) -> Tensor:
+    """What is said of each episode, [E], at every row of it, [N]."""
+    lengths, parts = log.episode_lengths, stretches(log.episode_starts)
+    repeated = (np.repeat(of_episode[first:last], lengths[first:last]) for first, last in parts)
+    return joined(log.transitions, (torch.as_tensor(part, device=device) for part in repeated))
+
+
+def _ends(episode: Tensor, rows: Tensor) -> Tensor:
+    """Whether another episode follows some rows, or none, [B] bool."""
+    last = len(episode) - 1
+    return (episode[(rows + 1).clamp_max(last)] != episode[rows]) | (rows == last)
 
 
 def _version_of_row(log: Trajectories) -> np.ndarray:
     """Number of the policy that acted, [N]: that of the log where it names few, else stretches of equal length."""
     if log.policy_versions is None:
         return np.broadcast_to(np.int64(0), log.transitions)
-    named, version = np.unique(np.asarray(log.policy_versions), return_inverse=True)
-    if len(named) <= MOST_VERSIONS:
-        return version.astype(np.int64)
-    rank = np.argsort(np.argsort(version, kind="stable"), kind="stable")
-    stretch = rank * MOST_VERSIONS // log.transitions
-    # A version is not cut in two: its rows go where its first one goes.
-    first = np.full(len(named), MOST_VERSIONS)
-    np.minimum.at(first, version, stretch)
-    return np.unique(first[version], return_inverse=True)[1].astype(np.int64)
+    named = np.unique(np.concatenate([np.unique(block) for _, block in blocks(log.policy_versions)]))
+    number = _stretch_of(named, log) if len(named) > MOST_VERSIONS else np.arange(len(named))
+    version = scratch((log.transitions,), np.dtype(np.int64))
+    for start, block in blocks(log.policy_versions):
+        version[start : start + len(block)] = number[np.searchsorted(named, block)]
+    return version
+
+
+def _stretch_of(named: np.ndarray, log: Trajectories) -> np.ndarray:
+    """Which of MOST_VERSIONS stretches of the rows, in the order of their versions, each version's first row is in."""
+    assert log.policy_versions is not None
+    count = np.zeros(len(named), np.int64)
+    for _, block in blocks(log.policy_versions):
+        count += np.bincount(np.searchsorted(named, block), minlength=len(named))
+    first = (count.cumsum() - count) * MOST_VERSIONS // log.transitions
+    return np.unique(first, return_inverse=True)[1]
 
 
 def _draw_held_out(version: np.ndarray, fraction: float, seed: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from gipo_cli.policies.versions import Behaviour, VersionedPolicy
 from gipo_cli.policies.weights import policy_from_weights, save_policy
 from gipo_cli.runs import RunDirectory
 from gipo_cli.training import checkpoints, saved_policies
-from gipo_cli.training.columns import mean_and_std
+from gipo_cli.training.columns import mean_and_std, taken
 from gipo_cli.training.order import ShuffledRows, generator
 from gipo_cli.training.samples import Samples
 
@@ -101,10 +101,10 @@ def best_version(log: Trajectories, samples: Samples) -> int:
     FEWEST_EPISODES of them, or with none held out to judge by, is not chosen while another has more.
     """
     first_rows = torch.as_tensor(log.episode_starts[:-1], device=samples.device)
-    version, held_out = samples.version[first_rows].cpu().numpy(), samples.held_out[first_rows].cpu().numpy()
-    bounds = np.full(samples.versions, -np.inf)
+    version, held_out = (taken(column, first_rows).cpu().numpy() for column in (samples.version, samples.held_out))
+    bounds, of_episode = np.full(samples.versions, -np.inf), log.episode_returns
     for k in range(samples.versions):
-        returns = log.episode_returns[(version == k) & ~held_out]
+        returns = of_episode[(version == k) & ~held_out]
         if len(returns) >= FEWEST_EPISODES and (held_out & (version == k)).any():
             bounds[k] = returns.mean() - NORMAL_95 * returns.std(ddof=1) / len(returns) ** 0.5
     return int(bounds.argmax()) if np.isfinite(bounds).any() else int(np.bincount(version).argmax())

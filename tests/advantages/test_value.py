@@ -36,8 +36,8 @@ def test_it_finds_the_value_of_beta_whether_episodes_end_or_are_cut(decay, cut):
 
 def test_members_learn_from_the_episodes_drawn_for_them():
     samples = corridor_samples(60)
-    ones = torch.ones_like(samples.reward)
-    found = fitted(samples, updates=60, members=2, weight=torch.stack([ones, 0 * ones]))
+    drawn = torch.tensor([[1.0], [0.0]])
+    found = fitted(samples, updates=60, members=2, weight=lambda rows: drawn.expand(2, len(rows)))
     assert found.now[0].std() > 0.01
     assert found.now[1].std() < 1e-6  # nothing was drawn: V stays at the mean that it began at
 

@@ -35,7 +35,7 @@ def main() -> None:
     for rows in given.rows:
         with tempfile.TemporaryDirectory(dir=given.place) as place:
             log = Path(place) / "log.hdf5"
-            write(log, rows, carried=not given.cloned)
+            write(log, rows, carried=not given.cloned, episode=given.episode)
             for where in given.only or WHERE:
                 results.append({"rows": rows, "columns": where, **trained(log, Path(place), where, given)})
                 print(line(results[-1]), flush=True)
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=WHERE, action="append", help="where columns are (default: both in turn)")
     parser.add_argument("--column-memory", help="bytes of the largest column in memory, where columns are mapped")
     parser.add_argument("--cloned", action="store_true", help="leave the policy out of the log")
+    parser.add_argument("--episode", type=int, default=EPISODE, help="steps of an episode")
     parser.add_argument("--advantage", default="path-consistency")
     parser.add_argument("--steps", type=int, default=2000, help="updates of the policy, and of the advantages")
     parser.add_argument("--place", type=Path, help="directory for log, cache and run (default: the system's)")
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def write(path: Path, rows: int, carried: bool = True) -> None:
+def write(path: Path, rows: int, carried: bool = True, episode: int = EPISODE) -> None:
     """A log of a random policy in D4RL's layout, a piece at a time; the reward is an action along a state."""
     rng = np.random.default_rng(0)
     policy = _policy(rng)
@@ -72,7 +73,7 @@ def write(path: Path, rows: int, carried: bool = True) -> None:
         for start in range(0, rows, AT_ONCE):
             for name, block in _block(rng, policy, min(AT_ONCE, rows - start)).items():
                 sets[name][start : start + len(block)] = block
-        last = np.append(np.arange(EPISODE - 1, rows - 1, EPISODE), rows - 1)
+        last = np.append(np.arange(episode - 1, rows - 1, episode), rows - 1)
         for name, ends in (("terminals", last[::2]), ("timeouts", last[1::2])):
             flags = np.zeros(rows, bool)
             flags[ends] = True

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gipo_cli.diagnostics import bootstrap
 from gipo_cli.diagnostics.bootstrap import FEWEST_EPISODES, RESAMPLES, lower_bound
 from gipo_cli.training.certificate import certify, surrogate_lower_bound
 
@@ -60,6 +61,18 @@ def test_the_lower_bound_of_a_mean_is_the_normal_one_and_unknown_for_a_few_episo
     # One-sided 95 %: mean - 1.645 s / sqrt(n); 2,000 resamples leave 3 % of the half-width.
     assert found == pytest.approx(sums.mean() - 1.645 * sums.std() / 20, abs=0.01)
     assert lower_bound(sums[:4], lambda total: total[:, 0]) is None
+
+
+def test_of_many_episodes_neighbours_are_drawn_together_and_the_bound_is_the_normal_one(monkeypatch):
+    monkeypatch.setattr(bootstrap, "MOST_DRAWN", 200)
+    sums = np.random.default_rng(0).normal(size=(1501, 2)) + 1  # 187 times 8, and 5 that are left
+    found = lower_bound(sums, lambda total: (total / total[:, 1:])[:, 0])
+    exact = sums[:, 0].sum() / sums[:, 1].sum()
+    spread = (sums[:, 0] - exact * sums[:, 1]).std() / sums[:, 1].mean() / len(sums) ** 0.5
+    # As above, 3 %; that the spread of 188 sums is known to 1 / sqrt(2 * 188) of itself adds 5 %.
+    assert found == pytest.approx(exact - 1.645 * spread, abs=0.1 * 1.645 * spread)
+    monkeypatch.setattr(bootstrap, "_drawn", lambda episodes: np.full((1, episodes), float(episodes == 188)))
+    assert lower_bound(sums, lambda total: total[:, 0]) == pytest.approx(sums[:, 0].sum())  # no one is left out
 
 
 def test_the_resamples_are_those_of_the_number_of_episodes_however_often_they_are_asked_for():

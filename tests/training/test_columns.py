@@ -6,7 +6,7 @@ import torch
 
 from gipo_cli.data import resident
 from gipo_cli.training import columns
-from gipo_cli.training.columns import as_column, joined, mean, mean_and_std, rows_that, rows_where
+from gipo_cli.training.columns import as_column, joined, mean, mean_and_std, rows_that, rows_where, spread, taken
 
 CPU = torch.device("cpu")
 
@@ -38,13 +38,28 @@ def test_parts_are_laid_end_to_end(axis):
 
 @pytest.mark.usefixtures("limit")
 def test_rows_are_those_where_a_mask_holds():
-    mask = np.random.default_rng(0).random(200_000) < 0.3
-    found = rows_where(mask, CPU)
+    mask = np.random.default_rng(0).random(2000) < 0.3
+    found = rows_where(torch.as_tensor(mask))
     np.testing.assert_array_equal(found.numpy(), np.flatnonzero(mask))
-    other = torch.as_tensor(np.random.default_rng(1).random(200_000) < 0.5)
+    np.testing.assert_array_equal(rows_where(torch.as_tensor(mask), holds=False).numpy(), np.flatnonzero(~mask))
+    other = torch.as_tensor(np.random.default_rng(1).random(2000) < 0.5)
     few = found[:100]
     assert torch.equal(rows_that(few, other), few[other[few]])
-    assert len(rows_where(np.zeros(5, bool), CPU)) == 0
+    assert len(rows_where(torch.zeros(5, dtype=torch.bool))) == 0
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rows_that_lie_anywhere_are_those_rows_however_few_are_looked_at_together(axis, monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    whole = torch.randn((300, 3) if axis == 0 else (3, 300), generator=draw)
+    rows = torch.randint(300, (50,), generator=draw)
+    column = joined(300, iter(whole.split(7, axis)), axis)
+    monkeypatch.setattr(columns, "LARGE", 100)
+    monkeypatch.setattr(columns, "SCATTERED", 4)
+    assert torch.equal(taken(column, rows, axis), whole[rows] if axis == 0 else whole[:, rows])
+    stretches = rows[:6, None] // 2 + torch.arange(2)
+    assert axis == 1 or torch.equal(taken(column, stretches), whole[stretches])
 
 
 @pytest.mark.usefixtures("limit")
@@ -57,3 +72,14 @@ def test_mean_and_spread_of_many_rows_keep_their_digits_far_from_0(monkeypatch):
     torch.testing.assert_close(found, exact.mean(0).float())
     torch.testing.assert_close(spread, exact.std(0).float())  # sums of squares about 0 would leave none of its digits
     torch.testing.assert_close(mean(column[:, 0]), column[:, 0].double().mean())
+
+
+@pytest.mark.usefixtures("limit")
+def test_the_spread_of_many_rows_is_that_of_all_columns_together(monkeypatch):
+    together = torch.randn(3, 5000, generator=torch.Generator().manual_seed(0)) + torch.tensor([[0.0], [1.0], [5.0]])
+    rows = torch.arange(0, 5000, 2)
+    exact = together[:, rows].double().std().float()
+    torch.testing.assert_close(spread(together, rows), exact)
+    monkeypatch.setattr(columns, "LARGE", 100)
+    # n - 1 of each column in place of K n - 1 of all: one part in 2 n
+    torch.testing.assert_close(spread(together, rows), exact, rtol=1 / len(rows), atol=0)

@@ -2,21 +2,25 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from gipo_cli import archives
-from gipo_cli.advantages import path_consistency
+from gipo_cli.advantages import Task, explained, path_consistency
 from gipo_cli.advantages.traces import discounted_returns
 from gipo_cli.config import TrainConfig
 from gipo_cli.data import catalog, resident
 from gipo_cli.data.cache import largest_in_memory
 from gipo_cli.errors import InterruptedRun
+from gipo_cli.policies.weights import policy_from_weights
 from gipo_cli.registry import ADVANTAGES, OBJECTIVES
 from gipo_cli.runs import RunDirectory
-from gipo_cli.training import columns, order, samples, serialised
+from gipo_cli.training import columns, estimation, order, samples, serialised
 from gipo_cli.training.loop import fit
 from gipo_cli.training.samples import to_samples
 from tests.advantages.corridor import silent
@@ -24,9 +28,9 @@ from tests.benchmarks import large
 
 CPU = torch.device("cpu")
 SMALL = {
-    columns: {"CHUNK": 512, "LARGE": 1000}, samples: {"LARGE": 1000, "MOST_JUDGED": 100}, serialised: {"AT_ONCE": 1024},
-    order: {"BLOCK": 16, "WINDOW": 64 * 16}, archives: {"PIECE": 4096}, resident: {"BLOCK": 512, "RESIDENT": 0},
-    path_consistency: {"START_FIT_STEPS": 5},
+    columns: {"CHUNK": 512, "LARGE": 1000, "SCATTERED": 16}, samples: {"LARGE": 1000, "MOST_JUDGED": 100},
+    serialised: {"AT_ONCE": 1024}, order: {"BLOCK": 16, "WINDOW": 64 * 16}, archives: {"PIECE": 4096},
+    resident: {"BLOCK": 512, "RESIDENT": 0}, path_consistency: {"START_FIT_STEPS": 5},
 }  # fmt: skip
 
 
@@ -72,7 +76,9 @@ def digests(run):
 @pytest.mark.parametrize(
     ("log", "settings"),
     [("choices", {}), ("carried", {"rounds": 2}), ("cloned", {}), ("carried", {"advantage": "gae"}),
-     ("choices", {"advantage": "monte-carlo"})],
+     ("choices", {"advantage": "monte-carlo"}), ("carried", {"advantage": "v-trace", "rounds": 2}),
+     ("carried", {"advantage": "expectile"}), ("choices", {"advantage": "expectile"}),
+     ("carried", {"advantage": "ensemble"})],
 )  # fmt: skip
 def test_mapped_columns_give_the_bytes_of_columns_in_memory(log, settings, logs, tmp_path, monkeypatch):
     monkeypatch.setenv("GIPO_CACHE", str(tmp_path / "cache"))
@@ -83,6 +89,55 @@ def test_mapped_columns_give_the_bytes_of_columns_in_memory(log, settings, logs,
     opened = train(logs[log], tmp_path / "mapped", **settings)
     assert isinstance(opened.observations, np.memmap)
     assert digests(tmp_path / "mapped") == digests(tmp_path / "memory")
+
+
+@pytest.mark.usefixtures("pieces")
+def test_log_probs_that_are_estimated_are_those_of_columns_in_memory(logs, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimation, "STEPS", 10)
+    bare = replace(catalog.load(str(logs["cloned"])), policy_versions=np.arange(12_345) // 1000 // 4)
+    found = {}
+    for limit in ("1000000000", "0"):
+        monkeypatch.setenv("GIPO_CACHE", str(tmp_path / limit))
+        monkeypatch.setenv("GIPO_COLUMN_MEMORY", limit)
+        with Longest() as longest:
+            found[limit], figures = estimation.estimate_behaviour(bare, 0)
+        assert estimation.estimate_behaviour(bare, 0)[1] == figures  # of the cache
+    in_memory, mapped = found.values()
+    assert isinstance(mapped.behaviour_log_probs, np.memmap)
+    np.testing.assert_array_equal(mapped.behaviour_log_probs, in_memory.behaviour_log_probs)
+    assert mapped.notes == in_memory.notes
+    assert longest.found < 2000
+
+
+class Longest(TorchDispatchMode):
+    """The longest axis of all tensors that operations make in memory; what they show of others is none of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **kwargs or {})
+        there = {each.untyped_storage().data_ptr() for each in tree_leaves(args) if isinstance(each, torch.Tensor)}
+        for each in tree_leaves(made):
+            if isinstance(each, torch.Tensor) and each.untyped_storage().data_ptr() not in there:
+                self.found = max([self.found, *each.shape])
+        return made
+
+
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("name", ADVANTAGES.places)
+def test_no_estimator_makes_a_column_in_memory(name, logs, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIPO_CACHE", str(tmp_path))
+    monkeypatch.setenv("GIPO_COLUMN_MEMORY", "0")
+    monkeypatch.setattr(explained, "MOST_STRETCHES", 40)
+    log = catalog.load(str(logs["carried"]))
+    policy = policy_from_weights(log.behaviour_weights, "the log's")
+    task = Task(to_samples(log, 0.1, 0, CPU), policy, policy, 0.99, 0.5, 5, 0, silent)
+    with Longest() as longest:
+        ADVANTAGES.load(name)(task)
+    # An episode has 1,000 rows, a batch 1,024, what is scored 40 stretches of 32; the log has 12,345.
+    assert longest.found < 2000
 
 
 @pytest.mark.usefixtures("pieces")

@@ -96,6 +96,12 @@ def test_few_versions_keep_their_names_and_many_become_stretches():
     sizes = torch.bincount(many)
     assert sizes.max() - sizes.min() <= 10  # 1,200 rows in 32 stretches of whole versions of 5
     assert samples_of(make_log(versions=lambda n: None)).versions == 1
+    # Wherever their rows lie: a version goes where its first row is, of all rows in the order of their versions.
+    version = np.random.default_rng(0).permutation(1200) // 7 * 3
+    rank = np.argsort(version, kind="stable").argsort()
+    first = np.array([rank[version == each].min() for each in version]) * MOST_VERSIONS // len(version)
+    found = samples_of(make_log(versions=lambda n: version)).version
+    np.testing.assert_array_equal(found.numpy(), np.unique(first, return_inverse=True)[1])
 
 
 def test_the_summary_says_which_version_it_started_from(gipo, tmp_path):
