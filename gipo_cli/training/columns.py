@@ -43,9 +43,14 @@ def joined(rows: int, parts: Iterable[Tensor], axis: int = 0) -> Tensor:
 
 def taken(column: Tensor, rows: Tensor) -> Tensor:
     """Some rows of a column, [B, ...], that lie anywhere in it; of a large one a few at a time, and trimmed."""
-    if len(column) <= LARGE or rows.ndim != 1 or len(rows) <= SCATTERED:
+    if len(column) <= LARGE or rows.ndim != 1 or len(rows) <= SCATTERED or _lie_together(rows):
         return column[rows]
     return torch.cat([trimmed(column[few]) for few in rows.split(SCATTERED)])
+
+
+def _lie_together(rows: Tensor) -> bool:
+    least, most = rows.aminmax()
+    return int(most - least) < 4 * len(rows)  # every second episode, too
 
 
 def every_row(rows: int, device: torch.device) -> Iterator[Tensor]:
@@ -74,23 +79,24 @@ def rows_that(rows: Tensor, mask: Tensor) -> Tensor:
     return joined(count, (chunk[mask[chunk]] for chunk in chunks(rows)))
 
 
-def mean_and_std(column: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (of the sample, n - 1) over some rows, [...] of a column [N, ...].
+def mean_and_std(column: Tensor, rows: Tensor | None = None, correction: int = 1) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (over n - correction) over some rows or all, [...] of a column [N, ...].
 
     Of many rows, sums of squares about the mean of the first ones: about 0 they lose the digits of a column that is far
     from it.
     """
-    if len(rows) <= LARGE:
-        found = column[rows]
-        return found.mean(0), found.std(0)
-    middle = column[rows[:CHUNK]].double().mean(0)
+    count = len(column if rows is None else rows)
+    if count <= LARGE:
+        found = column if rows is None else column[rows]
+        return found.mean(0), found.std(0, correction=correction)
+    middle = (column[:CHUNK] if rows is None else column[rows[:CHUNK]]).double().mean(0)
     total, square = torch.zeros_like(middle), torch.zeros_like(middle)
-    for chunk in chunks(rows):
-        gap = column[chunk].double() - middle
+    for chunk in chunks(column if rows is None else rows):
+        gap = (chunk if rows is None else column[chunk]).double() - middle
         total += gap.sum(0)
         square += gap.square().sum(0)
-    variance = (square - total.square() / len(rows)) / (len(rows) - 1)
-    return (middle + total / len(rows)).to(column.dtype), variance.clamp_min(0).sqrt().to(column.dtype)
+    variance = (square - total.square() / count) / (count - correction)
+    return (middle + total / count).to(column.dtype), variance.clamp_min(0).sqrt().to(column.dtype)
 
 
 def mean(column: Tensor) -> Tensor:
