@@ -42,11 +42,14 @@ class Standardised:
         return len(self.samples.reward) + len(self.samples.final_observation)
 
     def at(self, places: Tensor) -> Tensor:
-        """What was seen at some places of the table, in ascending order, [B, F]."""
+        """What was seen at some places of the table, [B, F]."""
         rows = len(self.samples.reward)
-        inside, ended = places[places < rows], places[places >= rows] - rows
-        observation = torch.cat([self.samples.observation[inside], self.samples.final_observation[ended]])
-        return self._of(observation, torch.cat([inside, self._last_rows[ended]]))
+        beyond = places >= rows
+        ended = places[beyond] - rows
+        inside = places.masked_scatter(beyond, self._last_rows[ended])
+        observation = taken(self.samples.observation, inside)
+        observation[beyond] = self.samples.final_observation[ended]
+        return self._of(observation, inside)
 
     def after_in_table(self, rows: Tensor) -> Tensor:
         """What was seen after some rows, with the version that acted then, [B, F]."""

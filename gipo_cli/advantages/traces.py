@@ -42,6 +42,11 @@ def discounted_returns(samples: Samples, discount: float) -> Tensor:
     An episode that was cut goes on as if the mean reward of the log were paid for ever: right for no state, but of
     the right size to begin with.
     """
+    return along_episodes(samples, discounted_returns_of(samples, discount))
+
+
+def discounted_returns_of(samples: Samples, discount: float) -> Callable[[slice], Tensor]:
+    """The same as a function of rows of whole episodes, float64."""
     rest = mean(samples.reward) / (1 - discount)
 
     def of(rows: slice) -> Tensor:
@@ -49,7 +54,7 @@ def discounted_returns(samples: Samples, discount: float) -> Tensor:
         amount = samples.reward[rows].double() + discount * rest * (end & ~terminated)
         return backward(amount, discount * (~end).double())
 
-    return along_episodes(samples, of)
+    return of
 
 
 def along_episodes(samples: Samples, of: Callable[[slice], Tensor]) -> Tensor:

@@ -1,17 +1,20 @@
 """Features learned for one policy, and the fixed point in them: Q, V and marginal weights on any row of the log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from gipo_cli.advantages.networks import Networks
 from gipo_cli.advantages.regression import LARGEST_GRADIENT, LEARNING_RATE
-from gipo_cli.advantages.traces import discounted_returns
+from gipo_cli.advantages.traces import discounted_returns_of
+from gipo_cli.data.resident import trim
 from gipo_cli.evaluation.inputs import Inputs
 from gipo_cli.evaluation.temporal_differences import Sums, solve, sums
 from gipo_cli.policies.likelihood import descend
+from gipo_cli.training.columns import CHUNK, chunks, joined, mean_and_std, taken
 from gipo_cli.training.order import generator
 from gipo_cli.training.samples import Samples
 
@@ -23,6 +26,8 @@ BATCH = 512
 LARGEST_WEIGHT = 10.0  # of a row while features are learned; the fixed point has the ratios as they are
 ORDER, WEIGHTS = 41, 42  # purposes of random numbers
 
+OfRows = Callable[[Tensor], Tensor]  # a number for each of some rows of the log, [B]
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -31,18 +36,17 @@ class Problem:
     samples: Samples
     inputs: Inputs
     rows: Tensor  # of whole episodes in order, learned from
-    weight: Tensor  # of each row of the log: 1, or the ratio where inputs are of states, [N]
-    fading: Tensor  # of the trace from the row before; 0 at the start of an episode, [N]
+    weight: OfRows  # 1, or the ratio where inputs are of states
+    fading: OfRows  # of the trace from the row before; 0 at the start of an episode
     discount: float
     members: int  # K
     updates: int
     seed: int
 
-    @property
+    @cached_property
     def starts(self) -> Tensor:
         """First rows of the episodes that are learned from."""
-        episode = self.samples.episode[self.rows]
-        return self.rows[torch.cat([torch.ones_like(episode[:1], dtype=torch.bool), episode[1:] != episode[:-1]])]
+        return taken(self.rows, starts_among(self.samples, self.rows))
 
     @property
     def discounts(self) -> list[float]:
@@ -56,11 +60,17 @@ class Problem:
 
         A fixed point far from the log may lie anywhere; no value does. Rewards end where an episode can terminate.
         """
-        paid = self.samples.reward
-        ends = bool(self.samples.terminated.any())
-        low, high = paid.min().item(), paid.max().item()
+        low, high = self._paid
         steps = 1 / max(1 - discount, 1e-9)
-        return (min(low, 0.0) if ends else low) * steps, (max(high, 0.0) if ends else high) * steps
+        return low * steps, high * steps
+
+    @cached_property
+    def _paid(self) -> tuple[float, float]:
+        """The least and the most that a step was paid; an end that is possible pays 0 from then on."""
+        paid = [chunk.aminmax() for chunk in chunks(self.samples.reward)]
+        low, high = min(least.item() for least, _ in paid), max(most.item() for _, most in paid)
+        ends = any(bool(chunk.any()) for chunk in chunks(self.samples.terminated))
+        return (min(low, 0.0), max(high, 0.0)) if ends else (low, high)
 
 
 @dataclass(frozen=True)
@@ -96,27 +106,44 @@ def fit(problem: Problem, advance: Callable[..., None]) -> Fitted:
         problem: what is fitted.
         advance: told of each update.
     """
-    samples, discounts = problem.samples, problem.discounts
-    goal = torch.stack([samples.reward, *(discounted_returns(samples, gamma) for gamma in discounts)], -1)[None]
-    drawn = generator(problem.seed, WEIGHTS)
-    networks = Networks(problem.members, problem.inputs.width, goal.shape[-1], drawn).to(samples.device)
+    drawn, discounts = generator(problem.seed, WEIGHTS), problem.discounts
+    networks = Networks(problem.members, problem.inputs.width, 1 + len(discounts), drawn).to(problem.samples.device)
     order = generator(problem.seed, ORDER)
-
-    def batch() -> Tensor:
-        return problem.rows[torch.randint(len(problem.rows), (BATCH,), generator=order).to(samples.device)]
-
     first = max(1, round(FIRST * problem.updates))
     later = max(1, (problem.updates - first) // ROUNDS)
-    _regress(networks, problem, batch, goal, torch.ones_like(problem.weight), first, advance)
+
+    def capped(rows: Tensor) -> Tensor:
+        return problem.weight(rows).clamp(max=LARGEST_WEIGHT)
+
+    _regress(networks, problem, order, _returns(problem, discounts), evenly, first, advance)
     for _ in range(ROUNDS):
-        goal = _one_step_on(networks, problem, discounts)
-        _regress(networks, problem, batch, goal, problem.weight.clamp(max=LARGEST_WEIGHT), later, advance)
+        _regress(networks, problem, order, _one_step_on(networks, problem, discounts), capped, later, advance)
     return fixed_point(networks, problem)
 
 
-def of_behaviour(fitted: Fitted, problem: Problem, fading: Tensor) -> Fitted:
+def of_behaviour(fitted: Fitted, problem: Problem, fading: OfRows) -> Fitted:
     """V of the behaviour policy in the features of a fit whose inputs are of states alone."""
-    return fixed_point(fitted.networks, replace(problem, weight=torch.ones_like(problem.weight), fading=fading))
+    return fixed_point(fitted.networks, replace(problem, weight=evenly, fading=fading))
+
+
+def evenly(rows: Tensor) -> Tensor:
+    """1 for each row."""
+    return torch.ones(rows.shape, device=rows.device)
+
+
+def starts_among(samples: Samples, rows: Tensor) -> Tensor:
+    """Where among some rows, of whole episodes, each episode begins, [E]."""
+    found, passed = [], 0
+    for chunk in chunks(rows):
+        found.append(passed + samples.episode_end[chunk - 1].nonzero()[:, 0])  # before row 0 is the last, an end
+        passed += len(chunk)
+    return torch.cat(found)
+
+
+def slices(rows: Tensor) -> Iterator[Tensor]:
+    """Rows, or places of the table, as many at a time as pass through networks together; trimmed now and then."""
+    for chunk in chunks(rows):
+        yield from chunk.split(SLICE)
 
 
 @torch.no_grad()
@@ -129,60 +156,78 @@ def fixed_point(networks: Networks, problem: Problem) -> Fitted:
 def _system(networks: Networks, problem: Problem) -> tuple[Sums, Tensor]:
     """The sums of the linear system over the rows that are learned from, and of the features of their starts."""
     samples, inputs = problem.samples, problem.inputs
-    start = sum(_expected(networks, inputs, chunk).double().sum(1) for chunk in problem.starts.split(SLICE))
+    start = sum(_expected(networks, inputs, places).double().sum(1) for places in slices(problem.starts))
     total = None
     trace = None
-    for rows in problem.rows.split(SLICE):
+    for rows in slices(problem.rows):
         now = _hidden(networks, inputs.logged(rows))
-        after = _expected(networks, inputs, inputs.following[rows]) * (~samples.terminated[rows])[:, None]
-        trace = traced(now, problem.fading[rows], None if trace is None else trace[:, -1])
-        found = sums(trace * problem.weight[rows, None], now, after, samples.reward[rows])
+        after = _expected(networks, inputs, inputs.following(rows)) * (~samples.terminated[rows])[:, None]
+        trace = traced(now, problem.fading(rows), None if trace is None else trace[:, -1])
+        found = sums(trace * problem.weight(rows)[:, None], now, after, samples.reward[rows])
         total = found if total is None else total + found
     assert isinstance(total, Sums) and isinstance(start, Tensor)
     return total, start
 
 
+def _returns(problem: Problem, discounts: list[float]) -> Tensor:
+    """The reward, and for each discount the behaviour policy's return, of the L rows to learn from, [1, L, H]."""
+    samples, returns = problem.samples, [discounted_returns_of(problem.samples, gamma) for gamma in discounts]
+
+    def goal(stretch: slice) -> Tensor:
+        within = torch.tensor([stretch.start, stretch.stop], device=samples.device)
+        first, last = torch.searchsorted(problem.rows, within).tolist()
+        rows = problem.rows[first:last]
+        found = (of(stretch).float()[rows - stretch.start] for of in returns)
+        return torch.stack([samples.reward[rows], *found], -1)[None]
+
+    return joined(len(problem.rows), map(goal, samples.stretches(CHUNK)), axis=1)
+
+
 @torch.no_grad()
 def _one_step_on(networks: Networks, problem: Problem, discounts: list[float]) -> Tensor:
-    """The reward, and for each discount r + gamma V(s') by the fixed point in features as they are, [K, N, H].
-
-    Rows that are not learned from have their reward alone.
-    """
+    """The reward, and for each discount r + gamma V(s') by the fixed point in features as they are, [K, L, H]."""
     samples, inputs = problem.samples, problem.inputs
     system, start = _system(networks, problem)
     theta = torch.stack([solve(system, start, gamma)[0] for gamma in discounts], -1)  # [K, D, H]
     gammas = torch.tensor(discounts, dtype=torch.float64, device=samples.device)
-    goal = samples.reward[:, None].expand(-1, 1 + len(discounts)).repeat(len(theta), 1, 1)
     low, high = torch.tensor([problem.bounds(gamma) for gamma in discounts], device=samples.device).double().T
-    for rows in problem.rows.split(SLICE):
-        after = (_expected(networks, inputs, inputs.following[rows]).double() @ theta).clamp(low, high)
-        goal[:, rows, 1:] += (gammas * after).float() * (~samples.terminated[rows])[:, None]
-    return goal
+
+    def goal(rows: Tensor) -> Tensor:
+        after = (_expected(networks, inputs, inputs.following(rows)).double() @ theta).clamp(low, high)
+        found = samples.reward[rows, None].expand(-1, 1 + len(discounts)).repeat(len(theta), 1, 1)
+        found[..., 1:] += (gammas * after).float() * (~samples.terminated[rows])[:, None]
+        return found
+
+    return joined(len(problem.rows), map(goal, slices(problem.rows)), axis=1)
 
 
 def _regress(
     networks: Networks,
     problem: Problem,
-    batch: Callable[[], Tensor],
+    order: torch.Generator,
     goal: Tensor,
-    weight: Tensor,
+    weight: OfRows,
     updates: int,
     advance: Callable[..., None],
 ) -> None:
-    """Fit all heads to goals [K or 1, N, H], each standardised over the rows.
+    """Fit all heads to the goals of the rows that are learned from, [K or 1, L, H], each standardised.
 
     To the end, and not until held-out error rises: features that follow noise a little tell more of the value, and the
     fixed point, which is solved for in a few hundred numbers, does not follow.
     """
-    of_rows = goal[:, problem.rows]
-    mean, std = of_rows.mean(1, keepdim=True), of_rows.std(1, keepdim=True, correction=0) + 1e-6
+    by_row = goal.transpose(0, 1)
+    mean, spread = mean_and_std(by_row, correction=0)
+    std = spread + 1e-6
 
     def loss(step: int) -> Tensor:
-        rows = batch()
-        gap = networks(problem.inputs.logged(rows)) - (goal[:, rows] - mean) / std
-        return (gap.square().sum(-1) * weight[rows]).mean(-1).sum()
+        drawn = torch.randint(len(problem.rows), (BATCH,), generator=order).to(problem.samples.device)
+        rows = taken(problem.rows, drawn)
+        wanted = ((taken(by_row, drawn) - mean) / std).transpose(0, 1)
+        gap = networks(problem.inputs.logged(rows)) - wanted
+        return (gap.square().sum(-1) * weight(rows)).mean(-1).sum()
 
     for _ in descend(networks, loss, steps=updates, learning_rate=LEARNING_RATE, max_gradient_norm=LARGEST_GRADIENT):
+        trim()
         advance(1)
 
 

@@ -1,5 +1,10 @@
-"""What the networks of off-policy evaluation read: standardised observations, and actions beside them."""
+"""What the networks of off-policy evaluation read: standardised observations, and actions beside them.
 
+Both are made when they are asked for. Kept are the actions that the policy drew, each state's once, and the noise in
+the log's: the policy would have to be asked again for them.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,47 +14,66 @@ from torch import Tensor
 from gipo_cli.advantages.standardised import Standardised
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.policies.policy import Policy
-from gipo_cli.policies.slices import sliced
+from gipo_cli.training.columns import chunks, joined, mean_and_std, taken
 from gipo_cli.training.samples import Samples
 
 WIDEST = 6.0  # noise is cut here: an action that the policy would hardly take
 DRAWS = 4  # actions of the policy at a state, whose mean stands for its expectation
 ENUMERATED = 16  # choices up to which the expectation is taken over all of them, exactly
 ONE_HOT = 256  # choices of all dimensions together that get a number each; above, an action is a number a dimension
+AT_ONCE = 2**16  # places whose actions are drawn together: which random numbers they get depends on it
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Observations of N rows and after E episodes' ends, in one table, and actions at them where these count.
+    """What was seen at N rows and after E episodes' ends, in one table, and actions there where these count.
 
     `logged` and `expected` are the same kind of number for a network: one row of inputs, of an action that was taken or
     of each that the policy may take.
     """
 
-    table: Tensor  # [N + E, F]
-    following: Tensor  # place in the table of the observation after each row, [N]
-    action: Tensor | None = None  # encoded, of the log, [N, A]; none where the state alone counts
-    drawn: Tensor | None = None  # of the policy at each place of the table, as the log has actions, [N + E, M, ...]
-    chance: Tensor | None = None  # of each of these, [N + E, M]
-    encoder: "Encoder | None" = None
+    features: Standardised
+    actions: "Actions | None" = None  # none where the state alone counts
 
     @property
     def width(self) -> int:
         """Numbers in a row of inputs."""
-        return self.table.shape[-1] + (0 if self.action is None else self.action.shape[-1])
+        return self.logged(torch.zeros(1, dtype=torch.int64, device=self.features.mean.device)).shape[-1]
+
+    def following(self, rows: Tensor) -> Tensor:
+        """Place in the table of the observation after each of some rows, [B]."""
+        return self.features.place_after(rows)
 
     def logged(self, rows: Tensor) -> Tensor:
         """Inputs of some rows with the actions of the log, [B, width]."""
-        observed = self.table[rows]
-        return observed if self.action is None else torch.cat([observed, self.action[rows]], -1)
+        observed = self.features[rows]
+        return observed if self.actions is None else torch.cat([observed, self.actions.logged(rows)], -1)
 
     def expected(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs of the actions that the policy may take at places of the table, [B, M, width], and chances, [B, M]."""
-        observed = self.table[places][:, None]
-        if self.drawn is None or self.chance is None or self.encoder is None:
+        observed = self.features.at(places)[:, None]
+        if self.actions is None:
             return observed, torch.ones_like(observed[..., 0])
-        actions = self.encoder(self.drawn[places])
-        return torch.cat([observed.expand(-1, actions.shape[1], -1), actions], -1), self.chance[places]
+        drawn, chance = self.actions.expected(places)
+        return torch.cat([observed.expand(-1, drawn.shape[1], -1), drawn], -1), chance
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Those of the log and those of the policy, as the encoder reads them."""
+
+    encoder: "Encoder"
+    action: Tensor  # of the log, [N, ...]
+    drawn: Tensor  # of the policy at each place of the table, [N + E, M, ...]
+    chance: Tensor  # of each of these, [N + E, M]
+
+    def logged(self, rows: Tensor) -> Tensor:
+        """Actions of some rows, encoded, [B, A]."""
+        return self.encoder(taken(self.action, rows))
+
+    def expected(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions that the policy may take at places of the table, encoded, [B, M, A], and chances, [B, M]."""
+        return self.encoder(taken(self.drawn, places)), taken(self.chance, places)
 
 
 @dataclass(frozen=True)
@@ -84,18 +108,6 @@ class Encoder:
         return torch.tanh(drawn) if self.squashes else drawn.clamp(self.low, self.high)
 
 
-def _table(features: Standardised) -> tuple[Tensor, Tensor]:
-    """All places of the table at once, and where in it the observation after each row is."""
-    samples = features.samples
-    places, rows = (torch.arange(count, device=samples.device) for count in (len(features), len(samples.reward)))
-    return features.at(places), features.place_after(rows)
-
-
-def of_states(features: Standardised) -> Inputs:
-    """Inputs of the state alone."""
-    return Inputs(*_table(features))
-
-
 def of_actions(
     samples: Samples, features: Standardised, space: ActionSpace, policy: Policy, generator: torch.Generator
 ) -> Inputs:
@@ -109,10 +121,8 @@ def of_actions(
         generator: of its noise.
     """
     encoder = _encoder(samples, space, policy)
-    observation = torch.cat([samples.observation, samples.final_observation])
-    pairs = [_actions_of(policy, chunk, generator) for chunk in observation.split(65536)]
-    drawn, chance = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return Inputs(*_table(features), encoder(_logged(samples, policy)), drawn, chance, encoder)
+    drawn, chance = _drawn(samples, policy, len(features), generator)
+    return Inputs(features, Actions(encoder, _logged(samples, policy), drawn, chance))
 
 
 @torch.no_grad()
@@ -120,9 +130,8 @@ def _logged(samples: Samples, policy: Policy) -> Tensor:
     """The log's actions as the encoder reads them."""
     if policy.is_discrete:
         return samples.action
-    every_row = torch.arange(len(samples.reward), device=samples.device)
     drawn = samples.gaussian_action
-    return sliced(lambda rows: _with_noise(policy, samples.observation[rows], drawn[rows]), every_row)
+    return samples.at_every_row(lambda rows: _with_noise(policy, samples.observation[rows], drawn[rows]))
 
 
 def _with_noise(policy: Policy, observation: Tensor, drawn: Tensor) -> Tensor:
@@ -131,22 +140,34 @@ def _with_noise(policy: Policy, observation: Tensor, drawn: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _actions_of(policy: Policy, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Actions [B, M, ...] and their chances [B, M]: all of a few choices, else draws, of real numbers in pairs.
+def _drawn(samples: Samples, policy: Policy, places: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Actions [N + E, M, ...] and their chances [N + E, M]: all of a few choices, else draws."""
+    if policy.spec.distribution == "categorical" and policy.spec.action_size <= ENUMERATED:
+        chance = joined(places, (policy.logits(part).softmax(-1) for part in _observed(samples)))
+        return torch.arange(chance.shape[-1], device=chance.device).expand(chance.shape), chance
+    drawn = joined(places, (_draws(policy, part, generator) for part in _observed(samples)))
+    return drawn, torch.full((1, 1), 1 / DRAWS, device=drawn.device).expand(places, DRAWS)
+
+
+def _observed(samples: Samples) -> Iterator[Tensor]:
+    """Observations in the order of the table, as they were logged."""
+    rows, places = len(samples.reward), len(samples.reward) + len(samples.final_observation)
+    for start in range(0, places, AT_ONCE):
+        ended = slice(max(start - rows, 0), max(start + AT_ONCE - rows, 0))
+        yield torch.cat([samples.observation[start : start + AT_ONCE], samples.final_observation[ended]])
+
+
+def _draws(policy: Policy, observation: Tensor, generator: torch.Generator) -> Tensor:
+    """Actions of the policy, [B, DRAWS, ...]; of real numbers in pairs, with their noise beside them.
 
     The noise of a pair is opposite, so that what is linear in it cancels exactly.
     """
-    if policy.spec.distribution == "categorical" and policy.spec.action_size <= ENUMERATED:
-        chance = policy.logits(observation).softmax(-1)
-        return torch.arange(chance.shape[-1], device=chance.device).expand(chance.shape), chance
     if policy.is_discrete:
-        drawn = torch.stack([policy.sample(observation, generator)[0] for _ in range(DRAWS)], 1)
-    else:
-        mean, log_std = policy.mean_and_log_std(observation)
-        half = torch.randn(len(mean), DRAWS // 2, mean.shape[-1], generator=generator, device=mean.device)
-        noise = torch.cat([half, -half], 1)
-        drawn = torch.cat([mean[:, None] + log_std.exp()[:, None] * noise, noise], -1)
-    return drawn, torch.full(drawn.shape[:2], 1 / DRAWS, device=drawn.device)
+        return torch.stack([policy.sample(observation, generator)[0] for _ in range(DRAWS)], 1)
+    mean, log_std = policy.mean_and_log_std(observation)
+    half = torch.randn(len(mean), DRAWS // 2, mean.shape[-1], generator=generator, device=mean.device)
+    noise = torch.cat([half, -half], 1)
+    return torch.cat([mean[:, None] + log_std.exp()[:, None] * noise, noise], -1)
 
 
 def _encoder(samples: Samples, space: ActionSpace, policy: Policy) -> Encoder:
@@ -163,5 +184,6 @@ def _encoder(samples: Samples, space: ActionSpace, policy: Policy) -> Encoder:
     )
     squashes = policy.spec.distribution == "tanh_gaussian"
     encoder = Encoder((), False, squashes, low, high, none, none)
-    given = encoder.given(samples.gaussian_action)
-    return replace(encoder, mean=given.mean(0), std=given.std(0, correction=0) + 1e-6)
+    given = joined(len(samples.reward), map(encoder.given, chunks(samples.gaussian_action)))
+    mean, std = mean_and_std(given, correction=0)
+    return replace(encoder, mean=mean, std=std + 1e-6)

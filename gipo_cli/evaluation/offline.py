@@ -1,11 +1,12 @@
 """What a run's policy is worth by the log alone: every estimator, and a verdict with an interval."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gipo_cli.data.trajectories import ActionSpace
 from gipo_cli.errors import DataError, SettingError, unknown_name
@@ -16,6 +17,7 @@ from gipo_cli.evaluation.refusals import Support, support, worth
 from gipo_cli.policies.policy import Policy
 from gipo_cli.registry import ESTIMATORS
 from gipo_cli.settings import resolve, settings_of
+from gipo_cli.training.columns import joined, rows_that
 from gipo_cli.training.samples import Samples
 
 LEVEL = 0.95
@@ -63,17 +65,28 @@ def own_folds(samples: Samples) -> list[Fold]:
     Only episodes of the version that training started from, where several policies acted; one in which the version
     changes is of none.
     """
-    elsewhere = torch.zeros(int(samples.episode.max()) + 1, dtype=torch.bool, device=samples.device)
-    elsewhere[samples.episode[~samples.home]] = True
-    home = ~elsewhere[samples.episode]
-    return [(samples.held_in_rows[home[samples.held_in_rows]], samples.held_out_rows[home[samples.held_out_rows]])]
+    elsewhere = torch.zeros(len(samples.final_observation), dtype=torch.bool, device=samples.device)
+    for rows in samples.every_row():
+        elsewhere[samples.episode[rows][~samples.home[rows]]] = True
+    if not elsewhere.any():
+        return [(samples.held_in_rows, samples.held_out_rows)]
+    home = samples.at_every_row(lambda rows: ~elsewhere[samples.episode[rows]])
+    return [(rows_that(samples.held_in_rows, home), rows_that(samples.held_out_rows, home))]
 
 
 def crossed_folds(samples: Samples) -> list[Fold]:
     """For a log that trained nothing: each half of the episodes answers with what the other half taught."""
-    rows = torch.arange(len(samples.reward), device=samples.device)
-    odd = samples.episode % 2 == 1
-    return [(rows[odd], rows[~odd]), (rows[~odd], rows[odd])]
+    odd, even = _every_second(samples, 1), _every_second(samples, 0)
+    return [(odd, even), (even, odd)]
+
+
+def _every_second(samples: Samples, first: int) -> Tensor:
+    """Rows of every second episode."""
+
+    def parts() -> Iterator[Tensor]:
+        return (rows[samples.episode[rows] % 2 == first] for rows in samples.every_row())
+
+    return joined(sum(map(len, parts())), parts())
 
 
 def judge(question: Question, progress: Progress, **sizes: int) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gipo_cli.data.cache import scratch
 from gipo_cli.diagnostics.ess import ess_fraction
 from gipo_cli.diagnostics.horizon import Degeneracy, degeneracy
 from gipo_cli.diagnostics.pareto_k import good_below, pareto_k
-from gipo_cli.evaluation.estimators import Evidence
+from gipo_cli.evaluation.estimators import Array, Evidence
 
 FEWEST_EPISODES = 10  # that are estimated on: below, an interval over episodes is a guess. Ours
 MOST_NEGATIVE = 0.1  # share of all marginal weight, by size, that may be below 0, where none can be. Ours
@@ -52,14 +53,12 @@ class Support:
 def support(evidence: Evidence) -> Support:
     """How far the log carries the policy; thresholds are applied by `Support.refuses`."""
     products: Degeneracy = degeneracy(evidence.log_ratio, evidence.episode)
-    magnitude = np.abs(evidence.marginal_weight)
-    with np.errstate(divide="ignore"):
-        log_weight = np.log(magnitude)
+    log_weight, size, negative = _marginal(evidence)
     return Support(
         episodes=len(evidence.starts),
         transitions=len(evidence.reward),
-        marginal_ess_fraction=ess_fraction(log_weight) if magnitude.any() else 0.0,
-        marginal_negative_share=float(-np.minimum(evidence.marginal_weight, 0).sum() / max(magnitude.sum(), 1e-300)),
+        marginal_ess_fraction=ess_fraction(log_weight) if size else 0.0,
+        marginal_negative_share=negative / max(size, 1e-300),
         marginal_pareto_k=_pareto_k(log_weight),
         reach=products.reach,
         needed=_needed(evidence),
@@ -75,9 +74,25 @@ def worth(k: float | None, samples: int) -> str:
     return f"the tail of the marginal weights is heavy: Pareto k {k:.2f}, above {good:.2f}"
 
 
+def _marginal(evidence: Evidence) -> tuple[Array, float, float]:
+    """The log of the size of each marginal weight, [N], their sizes summed, and those of negative ones."""
+    log_size, end, size, negative = scratch(evidence.reward.shape, np.dtype(np.float64)), 0, 0.0, 0.0
+    for part in evidence.parts():
+        weight, here = part.marginal_weight, slice(end, end + len(part.marginal_weight))
+        with np.errstate(divide="ignore"):
+            log_size[here] = np.log(np.abs(weight))
+        size += float(np.abs(weight).sum())
+        negative -= float(np.minimum(weight, 0).sum())
+        end = here.stop
+    return np.asarray(log_size), size, negative
+
+
 def _needed(evidence: Evidence) -> int:
     """The step by which all but MOST_LEFT of the discounted rewards, in absolute amount, are in."""
-    amount = np.bincount(evidence.step, np.abs(evidence.discounts * evidence.reward_and_rest))
+    steps = int(evidence.lengths.max())
+    amount = np.zeros(steps)
+    for part in evidence.parts():
+        amount += np.bincount(part.step, np.abs(part.discounts * part.reward_and_rest), steps)
     total = np.cumsum(amount)
     return 1 + int(np.searchsorted(total, (1 - MOST_LEFT) * total[-1]))
 

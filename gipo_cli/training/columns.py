@@ -55,9 +55,15 @@ def taken(column: Tensor, rows: Tensor, axis: int = 0) -> Tensor:
     few = max(1, SCATTERED // math.prod(column.shape[:axis]))  # a row of [K, N] is in K places
     if rows.ndim > 1:
         return column[rows]
-    if len(rows) <= few or column.shape[axis] <= LARGE or column.is_cuda or not is_anything_mapped():
+    whole = len(rows) <= few or column.shape[axis] <= LARGE or column.is_cuda or not is_anything_mapped()
+    if whole or _lie_together(rows):
         return column.index_select(axis, rows)
     return torch.cat([trimmed(column.index_select(axis, part)) for part in rows.split(few)], axis)
+
+
+def _lie_together(rows: Tensor) -> bool:
+    least, most = rows.aminmax()
+    return int(most - least) < 4 * len(rows)  # every second episode, too
 
 
 def every_row(rows: int, device: torch.device) -> Iterator[Tensor]:
@@ -87,23 +93,24 @@ def rows_that(rows: Tensor, mask: Tensor) -> Tensor:
     return joined(count, (chunk[mask[chunk]] for chunk in chunks(rows)))
 
 
-def mean_and_std(column: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (of the sample, n - 1) over some rows, [...] of a column [N, ...].
+def mean_and_std(column: Tensor, rows: Tensor | None = None, correction: int = 1) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (over n - correction) over some rows or all, [...] of a column [N, ...].
 
     Of many rows, sums of squares about the mean of the first ones: about 0 they lose the digits of a column that is far
     from it.
     """
-    if len(rows) <= LARGE:
-        found = column[rows]
-        return found.mean(0), found.std(0)
-    middle = column[rows[:CHUNK]].double().mean(0)
+    count = len(column if rows is None else rows)
+    if count <= LARGE:
+        found = column if rows is None else column[rows]
+        return found.mean(0), found.std(0, correction=correction)
+    middle = (column[:CHUNK] if rows is None else column[rows[:CHUNK]]).double().mean(0)
     total, square = torch.zeros_like(middle), torch.zeros_like(middle)
-    for chunk in chunks(rows):
-        gap = column[chunk].double() - middle
+    for chunk in chunks(column if rows is None else rows):
+        gap = (chunk if rows is None else column[chunk]).double() - middle
         total += gap.sum(0)
         square += gap.square().sum(0)
-    variance = (square - total.square() / len(rows)) / (len(rows) - 1)
-    return (middle + total / len(rows)).to(column.dtype), variance.clamp_min(0).sqrt().to(column.dtype)
+    variance = (square - total.square() / count) / (count - correction)
+    return (middle + total / count).to(column.dtype), variance.clamp_min(0).sqrt().to(column.dtype)
 
 
 def spread(columns: Tensor, rows: Tensor) -> Tensor:

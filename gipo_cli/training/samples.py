@@ -104,10 +104,10 @@ class Samples:
         """What `say` says of some rows [B], [B, ...], at every row, [N, ...]; each has to be answered by itself."""
         return joined(len(self.reward), (sliced(say, rows) for rows in self.every_row()))
 
-    def stretches(self) -> Iterator[slice]:
-        """Rows of whole episodes, about LARGE of them at a time: what runs along episodes needs no more at once."""
+    def stretches(self, rows: int | None = None) -> Iterator[slice]:
+        """Rows of whole episodes, about LARGE or so many at a time: what runs along episodes needs no more at once."""
         starts = np.append(0, rows_where(self.episode_end).cpu().numpy() + 1)
-        for first, last in stretches(starts, LARGE):
+        for first, last in stretches(starts, rows or LARGE):
             yield slice(int(starts[first]), int(starts[last]))
 
     def next_observation(self, rows: Tensor) -> Tensor:

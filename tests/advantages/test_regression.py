@@ -96,3 +96,5 @@ def test_the_observation_after_a_step_is_that_of_the_row_after_or_the_final_one(
     torch.testing.assert_close(
         features.at(places)[features.place_after(places[: len(samples.reward)])], expected.clamp(-8, 8)
     )
+    in_any_order = torch.randperm(len(places), generator=generator(0, 0))
+    assert torch.equal(features.at(in_any_order), features.at(places)[in_any_order])

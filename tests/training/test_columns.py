@@ -72,6 +72,9 @@ def test_mean_and_spread_of_many_rows_keep_their_digits_far_from_0(monkeypatch):
     torch.testing.assert_close(found, exact.mean(0).float())
     torch.testing.assert_close(spread, exact.std(0).float())  # sums of squares about 0 would leave none of its digits
     torch.testing.assert_close(mean(column[:, 0]), column[:, 0].double().mean())
+    found, spread = mean_and_std(column, correction=0)
+    torch.testing.assert_close(found, column.double().mean(0).float())
+    torch.testing.assert_close(spread, column.double().std(0, correction=0).float(), rtol=1e-5, atol=0)  # n - 1: 1e-4
 
 
 @pytest.mark.usefixtures("limit")

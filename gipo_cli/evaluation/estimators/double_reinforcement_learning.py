@@ -1,6 +1,6 @@
 """A fitted V, corrected by marginally weighted errors."""
 
-from gipo_cli.evaluation.estimators import Evidence, Statistic, mean_of, rests_on
+from gipo_cli.evaluation.estimators import Array, Evidence, Statistic, mean_of, rests_on
 
 
 @rests_on("marginal weights")
@@ -15,5 +15,9 @@ def estimate(evidence: Evidence) -> Statistic:
 
     Source: Kallus and Uehara 2020, https://arxiv.org/abs/1908.08526, with V for Q, as unbiased by E[ratio | s] = 1
     """
-    error = evidence.reward + evidence.discount * evidence.state_value_after - evidence.state_value
-    return mean_of(evidence.state_value[evidence.starts] + evidence.sums(evidence.marginal_weight * error))
+
+    def corrected(part: Evidence) -> Array:
+        error = part.reward + part.discount * part.state_value_after - part.state_value
+        return part.state_value[part.starts] + part.sums(part.marginal_weight * error)
+
+    return mean_of(evidence.by_episode(corrected))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gipo_cli.evaluation.estimators import Evidence, Statistic, mean_of, rests_on
+from gipo_cli.evaluation.estimators import Array, Evidence, Statistic, mean_of, rests_on
 
 
 @rests_on("products")
@@ -16,7 +16,10 @@ def estimate(evidence: Evidence) -> Statistic:
 
     Source: Jiang and Li 2016, https://arxiv.org/abs/1511.03722, in the form of Thomas and Brunskill 2016
     """
-    error = evidence.reward + evidence.discount * evidence.value_after - evidence.quality
+
+    def corrected(part: Evidence) -> Array:
+        error = part.reward + part.discount * part.value_after - part.quality
+        return part.value[part.starts] + part.per_episode(np.exp(part.log_product) * error)
+
     with np.errstate(over="ignore", invalid="ignore"):
-        correction = evidence.per_episode(np.exp(evidence.log_product) * error)
-        return mean_of(evidence.value[evidence.starts] + correction)
+        return mean_of(evidence.by_episode(corrected))

@@ -15,4 +15,4 @@ def estimate(evidence: Evidence) -> Statistic:
 
     Source: Le, Voloshin and Yue 2019, https://arxiv.org/abs/1903.08738; solved as in `temporal_differences`
     """
-    return mean_of(evidence.value[evidence.starts])
+    return mean_of(evidence.by_episode(lambda part: part.value[part.starts]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gipo_cli.evaluation.estimators import Evidence, Statistic, mean_of, rests_on
+from gipo_cli.evaluation.estimators import Array, Evidence, Statistic, mean_of, rests_on
 
 
 @rests_on("whole products")
@@ -16,6 +16,9 @@ def estimate(evidence: Evidence) -> Statistic:
 
     Source: Precup, Sutton and Singh 2000, Eligibility Traces for Off-Policy Policy Evaluation
     """
+
+    def weighted(part: Evidence) -> Array:
+        return np.exp(part.log_product[part.last_rows]) * part.per_episode(part.reward_and_rest)
+
     with np.errstate(over="ignore", invalid="ignore"):
-        weight = np.exp(evidence.log_product[evidence.last_rows])
-        return mean_of(weight * evidence.per_episode(evidence.reward_and_rest))
+        return mean_of(evidence.by_episode(weighted))

@@ -16,4 +16,4 @@ def estimate(evidence: Evidence) -> Statistic:
     Source: Liu, Li, Tang and Zhou 2018, https://arxiv.org/abs/1810.12429; u linear in features, as MWL of Uehara,
     Huang and Jiang 2020, https://arxiv.org/abs/1910.12809
     """
-    return mean_of(evidence.sums(evidence.marginal_weight * evidence.reward))
+    return mean_of(evidence.by_episode(lambda part: part.sums(part.marginal_weight * part.reward)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gipo_cli.evaluation.estimators import Evidence, Statistic, mean_of, rests_on
+from gipo_cli.evaluation.estimators import Array, Evidence, Statistic, mean_of, rests_on
 
 
 @rests_on("products")
@@ -15,5 +15,9 @@ def estimate(evidence: Evidence) -> Statistic:
 
     Source: Precup, Sutton and Singh 2000
     """
+
+    def weighted(part: Evidence) -> Array:
+        return part.per_episode(np.exp(part.log_product) * part.reward_and_rest)
+
     with np.errstate(over="ignore", invalid="ignore"):
-        return mean_of(evidence.per_episode(np.exp(evidence.log_product) * evidence.reward_and_rest))
+        return mean_of(evidence.by_episode(weighted))

@@ -5,7 +5,7 @@ from typing import Annotated
 import numpy as np
 
 from gipo_cli.diagnostics.horizon import degeneracy
-from gipo_cli.evaluation.estimators import Evidence, Statistic, mean_of, rests_on
+from gipo_cli.evaluation.estimators import Array, Evidence, Statistic, mean_of, rests_on
 from gipo_cli.settings import Expected
 
 Steps = Annotated[float, Expected("a whole number of steps, 0 or above", lambda value: value >= 0 and value % 1 == 0)]
@@ -26,8 +26,11 @@ def estimate(evidence: Evidence, *, horizon: Steps = 0) -> Statistic:
         horizon: h; 0 takes the reach of the products, up to which a tenth of the episodes counts.
     """
     reach = int(min(horizon, len(evidence.reward))) or max(1, degeneracy(evidence.log_ratio, evidence.episode).reach)
-    total = evidence.log_product
-    earlier = np.arange(len(total)) - reach
-    dropped = np.where(evidence.step >= reach, total[np.maximum(earlier, 0)], 0.0)
+
+    def weighted(part: Evidence) -> Array:
+        earlier = np.maximum(np.arange(len(part.step)) - reach, 0)
+        dropped = np.where(part.step >= reach, part.log_product[earlier], 0.0)
+        return part.per_episode(np.exp(part.log_product - dropped) * part.reward_and_rest)
+
     with np.errstate(over="ignore", invalid="ignore"):
-        return mean_of(evidence.per_episode(np.exp(total - dropped) * evidence.reward_and_rest))
+        return mean_of(evidence.by_episode(weighted))

@@ -14,6 +14,6 @@ def estimate(evidence: Evidence) -> Statistic:
 
     Source: Precup, Sutton and Singh 2000; SNTIS of SCOPE-RL
     """
-    weight = self_normalised(evidence.log_product[evidence.last_rows])
-    earned = weight * evidence.per_episode(evidence.reward_and_rest)
+    weight = self_normalised(evidence.by_episode(lambda part: part.log_product[part.last_rows]))
+    earned = weight * evidence.by_episode(lambda part: part.per_episode(part.reward_and_rest))
     return Statistic(lambda counts: shares(counts @ earned, counts @ weight))

@@ -1,6 +1,6 @@
 """Weighted importance sampling of each reward."""
 
-from gipo_cli.evaluation.estimators import Evidence, Statistic, rests_on, self_normalised, shares
+from gipo_cli.evaluation.estimators import Evidence, Statistic, cells, rests_on, shares, total, weights_by_step
 
 
 @rests_on("products")
@@ -14,6 +14,8 @@ def estimate(evidence: Evidence) -> Statistic:
 
     Source: Precup, Sutton and Singh 2000; the weights of ended episodes as in Thomas and Brunskill 2016
     """
-    weight = self_normalised(evidence.table(evidence.log_product, keep_last=True))
-    earned = weight * evidence.table(evidence.discounts * evidence.reward_and_rest)
-    return Statistic(lambda counts: shares(counts @ earned, counts @ weight).sum(-1))
+    weight = weights_by_step(evidence)
+    earned = evidence.by_step(lambda part: part.discounts * part.reward_and_rest)
+    for here in cells(weight):
+        earned[here] *= weight[here]
+    return Statistic(lambda counts: shares(total(counts, earned), total(counts, weight)).sum(-1))
