@@ -17,11 +17,12 @@ COLUMNS = {"log_ratio": "f", "advantage": "f", "episode": "iu", "held_out": "b"}
 PARTS = "log_ratio_parts"  # [N, A], there where the ratios are per dimension
 VERSION = "version"  # of the behaviour policy that acted, where several did
 HOME = "home"  # rows of the policy that training started from, where several acted; of older runs: all
+STEP = "step"  # updates of the policy that they are of; one number
 LARGEST = 2**33  # bytes; 300 million steps, and an archive that claims more is not one of ours
 
 
 def read_log_ratios(place: RunDirectory) -> dict[str, np.ndarray]:
-    """The columns of a run by name, [N] and of PARTS [N, A]; in memory, or mapped where that would take too much.
+    """The columns of a run by name, [N], of PARTS [N, A], and STEP; in memory, or mapped where too large.
 
     Raises:
         RunError: there are none yet, or they are damaged.
@@ -30,7 +31,9 @@ def read_log_ratios(place: RunDirectory) -> dict[str, np.ndarray]:
     path = place.path / LOG_RATIOS
     resume = f"gipo train --resume {place.path}"
     if not path.exists():
-        hint = f"Training has not reached its first checkpoint yet; wait for it, or: {resume}"
+        hint = f"Training writes it when it ends or is stopped; wait for that, or: {resume}"
+        if place.record().get("status") == "diverged":
+            hint = f"It diverged, which ended it before that was written. How it went: gipo report {place.path}"
         raise RunError(f"{place.path} has no {LOG_RATIOS}.", hint)
     again = f"Delete it and write it again with: {resume}"
     found = _members(path, again)
@@ -55,7 +58,7 @@ def _members(path: Path, again: str) -> dict[str, npz.Member]:
     missing = [name for name in COLUMNS if name not in found]
     if missing:
         raise RunError(f"{path} has no array '{missing[0]}'.", again)
-    return {name: found[name] for name in (*COLUMNS, PARTS, VERSION, HOME) if name in found}
+    return {name: found[name] for name in (*COLUMNS, PARTS, VERSION, HOME, STEP) if name in found}
 
 
 def _require_shapes(found: dict[str, npz.Member], path: Path, again: str) -> None:
@@ -74,6 +77,9 @@ def _require_shapes(found: dict[str, npz.Member], path: Path, again: str) -> Non
         raise _not_home(path, size, again)
     if version is not None and not (version.dtype.kind in "iu" and version.shape == (size,)):
         raise RunError(f"{VERSION} in {path} does not number the policy of each of the {size} rows.", again)
+    step = found.get(STEP)
+    if step is not None and not (step.dtype.kind in "iu" and step.shape == ()):
+        raise RunError(f"{STEP} in {path} is no number of updates.", again)
     if parts is not None and not (parts.dtype.kind == "f" and len(parts.shape) == 2 and parts.shape[0] == size):
         raise RunError(f"{PARTS} in {path} has the shape {list(parts.shape)}; expected [{size}, dimensions].", again)
 

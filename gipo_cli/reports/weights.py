@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gipo_cli.checkpoint_files import checkpoints_in, step_of
 from gipo_cli.data.cache import scratch
 from gipo_cli.data.resident import Lent, blocks
 from gipo_cli.diagnostics.bound import bound
@@ -17,7 +18,7 @@ from gipo_cli.objectives.settings import resolve
 from gipo_cli.objectives.traits import has_trait
 from gipo_cli.registry import OBJECTIVES
 from gipo_cli.rendering import terminal
-from gipo_cli.reports.log_ratios import HOME, PARTS, VERSION, read_log_ratios
+from gipo_cli.reports.log_ratios import HOME, PARTS, STEP, VERSION, read_log_ratios
 from gipo_cli.runs import RunDirectory
 
 
@@ -40,6 +41,7 @@ def inspect_run(place: RunDirectory) -> Inspected:
     """
     name, settings = _objective_of(place)
     columns = read_log_ratios(place)
+    _warn_of_age(place, columns.get(STEP))
     everyone = _weigh(columns, name, settings)
     weights = _at_home(everyone, columns.get(HOME))
     document = {
@@ -47,6 +49,16 @@ def inspect_run(place: RunDirectory) -> Inspected:
         **inspect(weights, _bound(name, settings), _origin(place), everyone, _stale_rows(place)),
     }
     return Inspected(weights, name, settings, document)
+
+
+def _warn_of_age(place: RunDirectory, step: np.ndarray | None) -> None:
+    """Say that training went on after the weights were written, as where it was killed."""
+    newest = max(map(step_of, checkpoints_in(place.path)), default=0)
+    if step is not None and int(step) < newest:
+        terminal.note(
+            f"warning: these are the weights after {int(step):,} updates, and there is a checkpoint of {newest:,}; "
+            f"they are written again by: gipo train --resume {place.path}"
+        )
 
 
 def _origin(place: RunDirectory) -> str:

@@ -125,6 +125,19 @@ def test_plot_is_a_png_and_never_overwrites(gipo, run):
     assert wrong.stderr == "gipo: --plot writes PNG pictures, not 'w.pdf'.\n      Name it w.png.\n"
 
 
+def test_weights_of_an_earlier_step_than_the_newest_checkpoint_are_called_that(gipo, run):
+    place = run()
+    (place / "checkpoints" / "step-00000007").mkdir(parents=True)
+    assert gipo("inspect-weights", place).stderr == ""
+    (place / "checkpoints" / "step-00001500").mkdir()
+    found = gipo("inspect-weights", place, "--json")
+    assert found.exit_code == 0
+    assert found.stderr == (
+        "warning: these are the weights after 7 updates, and there is a checkpoint of 1,500; "
+        f"they are written again by: gipo train --resume {place}\n"
+    )
+
+
 def test_missing_directory_and_no_run(gipo, tmp_path):
     missing = gipo("inspect-weights", tmp_path / "nowhere")
     assert missing.exit_code == 3 and f"there is no run directory {tmp_path / 'nowhere'}." in missing.stderr
@@ -139,7 +152,12 @@ def test_no_log_ratios_yet(gipo, run):
     assert result.exit_code == 3
     assert result.stderr == (
         f"gipo: {place} has no log_ratios.npz.\n"
-        f"      Training has not reached its first checkpoint yet; wait for it, or: gipo train --resume {place}\n"
+        f"      Training writes it when it ends or is stopped; wait for that, or: gipo train --resume {place}\n"
+    )
+    (place / "run.json").write_text('{"status": "diverged"}')
+    assert gipo("inspect-weights", place).stderr == (
+        f"gipo: {place} has no log_ratios.npz.\n"
+        f"      It diverged, which ended it before that was written. How it went: gipo report {place}\n"
     )
 
 
@@ -177,6 +195,7 @@ def test_pickled_objects_are_never_read(gipo, run, how):
     [
         ({"advantage": np.ones(3)}, "advantage in {} has the shape [3]; expected [400]."),
         ({"held_out": np.ones(400)}, "held_out in {} holds float64 values, which are of the wrong kind."),
+        ({"step": np.zeros(3, int)}, "step in {} is no number of updates."),
         ({"log_ratio": np.r_[0.0, np.full(399, np.nan)]}, "log_ratio in {} is nan at row 1 (399 such rows)."),
         ({"advantage": np.r_[np.zeros(399), np.inf]}, "advantage in {} is inf at row 399 (1 such rows)."),
     ],
