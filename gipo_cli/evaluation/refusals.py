@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gipo_cli.data.cache import scratch
+from gipo_cli.data.resident import Lent
 from gipo_cli.diagnostics.ess import ess_fraction
 from gipo_cli.diagnostics.horizon import Degeneracy, degeneracy
 from gipo_cli.diagnostics.pareto_k import good_below, pareto_k
-from gipo_cli.evaluation.estimators import Array, Evidence
+from gipo_cli.evaluation.estimators import Evidence
 
 FEWEST_EPISODES = 10  # that are estimated on: below, an interval over episodes is a guess. Ours
 MOST_NEGATIVE = 0.1  # share of all marginal weight, by size, that may be below 0, where none can be. Ours
@@ -52,7 +53,7 @@ class Support:
 
 def support(evidence: Evidence) -> Support:
     """How far the log carries the policy; thresholds are applied by `Support.refuses`."""
-    products: Degeneracy = degeneracy(evidence.log_ratio, evidence.episode)
+    products: Degeneracy = degeneracy(Lent(evidence.log_ratio), Lent(evidence.episode))
     log_weight, size, negative = _marginal(evidence)
     return Support(
         episodes=len(evidence.starts),
@@ -74,7 +75,7 @@ def worth(k: float | None, samples: int) -> str:
     return f"the tail of the marginal weights is heavy: Pareto k {k:.2f}, above {good:.2f}"
 
 
-def _marginal(evidence: Evidence) -> tuple[Array, float, float]:
+def _marginal(evidence: Evidence) -> tuple[Lent, float, float]:
     """The log of the size of each marginal weight, [N], their sizes summed, and those of negative ones."""
     log_size, end, size, negative = scratch(evidence.reward.shape, np.dtype(np.float64)), 0, 0.0, 0.0
     for part in evidence.parts():
@@ -84,7 +85,7 @@ def _marginal(evidence: Evidence) -> tuple[Array, float, float]:
         size += float(np.abs(weight).sum())
         negative -= float(np.minimum(weight, 0).sum())
         end = here.stop
-    return np.asarray(log_size), size, negative
+    return Lent(log_size), size, negative
 
 
 def _needed(evidence: Evidence) -> int:
@@ -97,7 +98,7 @@ def _needed(evidence: Evidence) -> int:
     return 1 + int(np.searchsorted(total, (1 - MOST_LEFT) * total[-1]))
 
 
-def _pareto_k(log_weight: np.ndarray) -> float | None:
+def _pareto_k(log_weight: Lent) -> float | None:
     try:
         return pareto_k(log_weight)
     except ValueError:
