@@ -65,7 +65,7 @@ def train_ensemble(planned: Sequence[Planned], asked: Asked) -> None:
     standing = look(asked.place, planned)
     left = [one for one in standing if not one.has_ended]
     outcome = Outcome(asked.place, standing, asked.gates, watch)
-    if left or asked.dry_run:
+    if left or asked.dry_run or any(one.is_elsewhere for one in standing):
         device = choose_device(config.device)
         catalog.locate(config.dataset, watch.quiet)
         opened = open_log(config.dataset, config.log_options(), watch.phase)
@@ -74,7 +74,8 @@ def train_ensemble(planned: Sequence[Planned], asked: Asked) -> None:
             plan = _plan(standing, opened, asked.place, str(device))
             terminal.json_document(plan) if asked.as_json else print_plan(plan)
             return
-        _train(left, standing, opened, log, asked, outcome)
+        if left:
+            _train(left, standing, opened, log, asked, outcome)
     judge(outcome, as_json=asked.as_json)
 
 
@@ -89,7 +90,8 @@ def _require_fit(opened: Opened, standing: Sequence[Standing], left: Sequence[St
         if one.has_begun:
             resuming.require_same_log(one.run, opened.log)
     log = Log(opened.log, config, device)
-    log.require_one_size([one.planned for one in left])
+    if left:
+        log.require_one_size([one.planned for one in left])
     return log
 
 

@@ -43,6 +43,23 @@ def trained(cartpole_log, tmp_path_factory):
     return place
 
 
+@pytest.fixture(scope="module")
+def log_of_two_policies(cartpole_policy, tmp_path_factory):
+    """A log of another fingerprint, which names two versions and carries no weights."""
+    from gipo_cli.cli import main
+
+    ladder = tmp_path_factory.mktemp("ladder")
+    for number in (1, 2):
+        shutil.copy(cartpole_policy, ladder / f"p{number}.safetensors")
+    with pytest.raises(SystemExit) as exited:
+        main(
+            ["datasets", "record", "--environment", "CartPole-v1", "--policies", str(ladder), "--steps", "2000",
+             "--out", str(ladder / "log.hdf5"), "--quiet", "--json"]
+        )  # fmt: skip
+    assert not exited.value.code
+    return ladder / "log.hdf5"
+
+
 @pytest.fixture
 def ended(trained, tmp_path):
     """A test's own copy."""
@@ -261,6 +278,16 @@ def test_what_has_finished_answers_again_and_is_left_alone(gipo, cartpole_log, e
     assert everything(ended) == before
 
 
+def test_what_has_finished_answers_for_its_own_log_alone(gipo, cartpole_log, log_of_two_policies, ended, tmp_path):
+    before, moved = everything(ended), shutil.copy(cartpole_log, tmp_path / "moved.hdf5")
+    assert gipo(*command_of(moved, ended)).exit_code == 0
+    another, none = gipo(*command_of(log_of_two_policies, ended)), gipo(*command_of(tmp_path / "none.hdf5", ended))
+    assert (another.exit_code, none.exit_code) == (3, 3)
+    assert another.stderr.startswith(f"gipo: {ended / NAMES[0]} was trained on another log: fingerprint sha256:")
+    assert none.stderr.startswith(f"gipo: there is no file {tmp_path / 'none.hdf5'}.")
+    assert everything(ended) == before
+
+
 def test_a_gate_is_judged_for_every_member_and_one_that_fails_is_the_exit_code(gipo, cartpole_log, ended):
     command = ("train", "--dataset", cartpole_log, *LISTS, "--out", ended, *SETTINGS, "--json")
     kl = {m["member"]: m["held_out"]["kl"] for m in json.loads(gipo(*command).stdout)["members"]}
@@ -329,6 +356,7 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(gipo, cartpole_
         ("seed-1-sigma-2", "finished", 40, 1, 2.0), ("seed-2-sigma-2", "new", 0, 2, 2.0),
     ]  # fmt: skip
     assert gipo(*command, "--dry-run").stdout.startswith("Would train on cartpole (")
+    assert gipo(*command_of(cartpole_log, ended), "--dry-run").exit_code == 0  # where none is left
     of_one_seed = ("train", "--dataset", cartpole_log, "--seed", 5, "--sigma", "1,2", "--out", ended, "--dry-run")
     document = json.loads(gipo(*of_one_seed, "--json").stdout)
     assert [member["member"] for member in document["members"]] == ["seed-5-sigma-1", "seed-5-sigma-2"]
