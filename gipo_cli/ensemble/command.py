@@ -16,8 +16,9 @@ from gipo_cli.ensemble.outcome import Outcome, judge, unfinished
 from gipo_cli.ensemble.planned import Planned, require_together
 from gipo_cli.ensemble.standing import Standing, is_running, look
 from gipo_cli.ensemble.starts import Log, at_one_step
-from gipo_cli.errors import GipoError, InterruptedRun, OutOfTime
+from gipo_cli.errors import GipoError, InterruptedRun, OutOfTime, SettingError
 from gipo_cli.gates import Gate, require_known
+from gipo_cli.locking import allow_open_files
 from gipo_cli.logs import Opened, open_log
 from gipo_cli.objectives.traits import has_trait
 from gipo_cli.pieces import sharing
@@ -34,6 +35,7 @@ from gipo_cli.training.signals import stop_requested
 from gipo_cli.training.time_limit import TimeLimit
 from gipo_cli.training.warm_start import initial_policy
 
+OTHER_FILES = 64  # at most, that training has open beside a lock of each member
 AGAIN = "give the same command again."  # of a command that did not come to its end
 
 
@@ -64,6 +66,8 @@ def train_ensemble(planned: Sequence[Planned], asked: Asked) -> None:
         require_known(asked.gates, kinds(member.config))
     standing = look(asked.place, planned)
     left = [one for one in standing if not one.has_ended]
+    if left:
+        _require_files(len(left))
     outcome = Outcome(asked.place, standing, asked.gates, watch)
     if left or asked.dry_run or any(one.is_elsewhere for one in standing):
         device = choose_device(config.device)
@@ -77,6 +81,21 @@ def train_ensemble(planned: Sequence[Planned], asked: Asked) -> None:
         if left:
             _train(left, standing, opened, log, asked, outcome)
     judge(outcome, as_json=asked.as_json)
+
+
+def _require_files(members: int) -> None:
+    """Let this process have a lock of every member open, where the system does.
+
+    Raises:
+        SettingError: it does not.
+    """
+    wanted = members + OTHER_FILES
+    most = allow_open_files(wanted)
+    if most < wanted:
+        raise SettingError(
+            f"{members} members want {wanted} files open at once, and this process may have {most} (ulimit -Hn).",
+            "Give fewer members, or have that limit raised.",
+        )
 
 
 def _require_fit(opened: Opened, standing: Sequence[Standing], left: Sequence[Standing], device: torch.device) -> Log:

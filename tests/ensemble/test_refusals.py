@@ -1,6 +1,7 @@
 """`gipo train --seeds`: what it refuses, and what it says of members that are not as it left them."""
 
 import os
+import resource
 import shutil
 
 import pytest
@@ -68,3 +69,14 @@ def test_what_is_in_the_way_is_named_before_anything_is_written(gipo, cartpole_l
     release(lock)
     changed = {path for path, found in everything(ended).items() if before.get(path, ("",))[0] != found[0]}
     assert changed <= {ended / NAMES[1] / "run.lock"}
+
+
+def test_more_members_than_the_system_lets_files_be_open_are_refused(gipo, cartpole_log, tmp_path, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (67, 67))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: None)
+    outcome = gipo(*command_of(cartpole_log, tmp_path / "all"))
+    assert (outcome.exit_code, outcome.stderr) == (2, (
+        "gipo: 4 members want 68 files open at once, and this process may have 67 (ulimit -Hn).\n"
+        "      Give fewer members, or have that limit raised.\n"
+    ))  # fmt: skip
+    assert not (tmp_path / "all").exists()
