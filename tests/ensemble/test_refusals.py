@@ -1,6 +1,7 @@
 """`gipo train --seeds`: what it refuses, and what it says of members that are not as it left them."""
 
 import os
+import re
 import resource
 import shutil
 
@@ -79,4 +80,12 @@ def test_more_members_than_the_system_lets_files_be_open_are_refused(gipo, cartp
         "gipo: 4 members want 68 files open at once, and this process may have 67 (ulimit -Hn).\n"
         "      Give fewer members, or have that limit raised.\n"
     ))  # fmt: skip
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_batch_larger_than_the_rows_of_a_version_is_refused_before_anything(gipo, log_of_two_policies, tmp_path):
+    command = ("train", "--dataset", log_of_two_policies, "--seeds", "0-1", "--out", tmp_path / "all", *SETTINGS)
+    outcome = gipo(*command, "--set", "batch_size=2500")  # of 3,300 rows held in, 1,850 are of one version
+    assert outcome.exit_code == 2
+    assert re.search(r"seed-[01] trains on 1,\d{3} rows, fewer than a batch of 2,500", outcome.stderr)
     assert not (tmp_path / "all").exists()
