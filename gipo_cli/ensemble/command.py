@@ -14,7 +14,7 @@ from gipo_cli.data import catalog
 from gipo_cli.ensemble.fitting import fit
 from gipo_cli.ensemble.outcome import Outcome, judge, unfinished
 from gipo_cli.ensemble.planned import Planned, require_together
-from gipo_cli.ensemble.standing import Standing, is_running, look
+from gipo_cli.ensemble.standing import Standing, look, status_of
 from gipo_cli.ensemble.starts import Log, at_one_step
 from gipo_cli.errors import GipoError, InterruptedRun, OutOfTime, SettingError
 from gipo_cli.gates import Gate, require_known
@@ -143,7 +143,7 @@ def _train(
             if not one.has_begun:
                 RunDirectory.create(one.run.path)
             locks.enter_context(one.run)
-        with _said_in_each(left, asked):
+        with _said_in_each(standing, asked):
             for one in left:
                 _begin_record(one, opened, asked, len(left), log.device)
             ended = [one for one in standing if one.has_ended]
@@ -169,20 +169,20 @@ def _begin_record(one: Standing, opened: Opened, asked: Asked, together: int, de
 
 
 @contextmanager
-def _said_in_each(left: Sequence[Standing], asked: Asked) -> Iterator[None]:
+def _said_in_each(standing: Sequence[Standing], asked: Asked) -> Iterator[None]:
     """Have every record say why training ended before its time, and the error how all of them go on."""
     try:
         yield
     except (GipoError, durable.WriteFailed) as error:
         told = error if isinstance(error, GipoError) else durable.refusal(asked.place, error, AGAIN)
         status = "interrupted" if isinstance(told, InterruptedRun) else "failed"
-        for one in left:
-            if is_running(one.run):
+        for one in standing:
+            if not one.has_ended and status_of(one.run) == "running":
                 one.run.end_badly(status, told.message)
         if isinstance(told, InterruptedRun):
             told.hint = f"Go on: {AGAIN}"
         if isinstance(told, OutOfTime) and asked.as_json:
-            terminal.json_document(unfinished(asked.place, left))
+            terminal.json_document(unfinished(asked.place, standing))
         if isinstance(told, OutOfTime) and asked.gates:
             told.hint += "\nThe members have not ended: no gate was judged yet."
         raise told from error

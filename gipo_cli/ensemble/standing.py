@@ -94,8 +94,8 @@ def newest_common(runs: Sequence[RunDirectory]) -> int:
     return next((step for step in common if all(map(checkpoint_files.is_whole, places[step]))), 0)
 
 
-def is_running(run: RunDirectory) -> bool:
-    """Whether a record says that its run is being trained."""
+def status_of(run: RunDirectory) -> str | None:
+    """What its record says of a run; none where that is damaged."""
     with suppress(RunError):
-        return run.record().get("status") == "running"
-    return False
+        return run.record().get("status")
+    return None

@@ -262,6 +262,21 @@ def test_when_its_time_is_over_every_member_is_as_it_was_saved(gipo, cartpole_lo
     assert gipo(*command, "--max-time", "1h", "--quiet").exit_code == 0
 
 
+def test_when_time_is_over_those_that_ended_are_told_as_they_ended(gipo, cartpole_log, ended):
+    record = ended / NAMES[1] / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "status": "diverged", "error": "it diverged."}))
+    command = ("train", "--dataset", cartpole_log, "--seeds", "0-2", "--sigma", "0.5,2", "--out", ended, *SETTINGS)
+    outcome = gipo(*command, "--json", "--max-time", "1s", "--quiet")
+    assert outcome.exit_code == 0
+    document = json.loads(outcome.stdout)
+    assert (document["status"], document["counts"]) == ("interrupted", {"finished": 3, "diverged": 1, "interrupted": 2})
+    assert [(m["member"], m["status"], m["step"]) for m in document["members"]] == [
+        (NAMES[0], "finished", 40), (NAMES[1], "diverged", 40), (NAMES[2], "finished", 40), (NAMES[3], "finished", 40),
+        ("seed-2-sigma-0.5", "interrupted", 0), ("seed-2-sigma-2", "interrupted", 0),
+    ]  # fmt: skip
+    assert json.loads(record.read_text())["status"] == "diverged"
+
+
 def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(gipo, cartpole_log, ended):
     before = everything(ended)
     command = ("train", "--dataset", cartpole_log, "--seeds", "1-2", "--sigma", "2", "--out", ended, *SETTINGS)
