@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +87,12 @@ def _counts(members: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 
 def _verdict(run: RunDirectory) -> str | None:
-    """What `gipo inspect-weights` says of a member; none where its weights were damaged since it ended."""
-    with suppress(RunError):
+    """What `gipo inspect-weights` says of a member; none, and a warning, where its weights were damaged since."""
+    try:
         return inspect_run(run).document["verdict"]
-    return None
+    except RunError as error:
+        terminal.note(f"warning: {error.message} {error.hint}".rstrip())
+        return None
 
 
 def judge(outcome: Outcome, *, as_json: bool) -> None:

@@ -23,6 +23,17 @@ def test_what_has_finished_answers_for_its_own_log_alone(gipo, cartpole_log, log
     assert everything(ended) == before
 
 
+def test_damaged_weights_are_named_and_another_member_is_to_be_inspected(gipo, cartpole_log, ended):
+    weights = ended / NAMES[0] / "log_ratios.npz"
+    weights.write_bytes(b"no archive")
+    outcome = gipo(*command_of(cartpole_log, ended))
+    assert (outcome.exit_code, outcome.stderr) == (0, (
+        f"warning: {weights} cannot be read: it is damaged. Delete it and write it again with: gipo train --resume "
+        f"{ended / NAMES[0]}\n"
+    ))  # fmt: skip
+    assert outcome.stdout.splitlines()[-1] == f"Believe one?   gipo inspect-weights {ended / NAMES[1]}"
+
+
 def test_what_is_in_the_way_is_named_before_anything_is_written(gipo, cartpole_log, ended, monkeypatch):
     command = ("train", "--dataset", cartpole_log, "--quiet", *SETTINGS)
     before = everything(ended)
