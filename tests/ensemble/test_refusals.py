@@ -34,6 +34,11 @@ def test_damaged_weights_are_named_and_another_member_is_to_be_inspected(gipo, c
     assert outcome.stdout.splitlines()[-1] == f"Believe one?   gipo inspect-weights {ended / NAMES[1]}"
 
 
+def test_on_other_threads_what_has_finished_answers(gipo, cartpole_log, ended):
+    outcome = gipo(*command_of(cartpole_log, ended), "--set", "threads=2")
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+
+
 def test_what_is_in_the_way_is_named_before_anything_is_written(gipo, cartpole_log, ended, monkeypatch):
     command = ("train", "--dataset", cartpole_log, "--quiet", *SETTINGS)
     before = everything(ended)
