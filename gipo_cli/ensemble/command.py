@@ -16,7 +16,7 @@ from gipo_cli.ensemble.outcome import Outcome, judge, unfinished
 from gipo_cli.ensemble.planned import Planned, require_together
 from gipo_cli.ensemble.standing import Standing, look, status_of
 from gipo_cli.ensemble.starts import Log, at_one_step
-from gipo_cli.errors import GipoError, InterruptedRun, OutOfTime, SettingError
+from gipo_cli.errors import GipoError, InterruptedRun, OutOfTime, RunError, SettingError
 from gipo_cli.gates import Gate, require_known
 from gipo_cli.locking import allow_open_files
 from gipo_cli.logs import Opened, open_log
@@ -27,7 +27,7 @@ from gipo_cli.registry import ADVANTAGES, OBJECTIVES
 from gipo_cli.rendering import terminal
 from gipo_cli.rendering.ensemble import print_plan
 from gipo_cli.rendering.watch import Watch
-from gipo_cli.runs import RunDirectory
+from gipo_cli.runs import RECORD, RunDirectory
 from gipo_cli.summary import kinds
 from gipo_cli.training import resuming
 from gipo_cli.training.device import choose_device
@@ -140,9 +140,7 @@ def _train(
     config = left[0].planned.config
     with ExitStack() as locks:
         for one in left:
-            if not one.has_begun:
-                RunDirectory.create(one.run.path)
-            locks.enter_context(one.run)
+            _lock(one, locks)
         with _said_in_each(standing, asked):
             for one in left:
                 _begin_record(one, opened, asked, len(left), log.device)
@@ -152,6 +150,20 @@ def _train(
                 fit(members, OBJECTIVES.load(config.objective), asked.place, outcome.watch.phase, stop)
             for one, member in zip(left, members, strict=True):
                 outcome.take(one, member)
+
+
+def _lock(one: Standing, locks: ExitStack) -> None:
+    """Hold a member's directory, made where it is new, until `locks` are let go of.
+
+    Raises:
+        RunError: another process holds it, or has begun it since this one looked.
+    """
+    place = one.run.path
+    if not one.has_begun and not (place / RECORD).exists():
+        RunDirectory.create(place)
+    locks.enter_context(one.run)
+    if not one.has_begun and (place / RECORD).exists():
+        raise RunError(f"{place} was begun by another process since this one looked.", f"Go on: {AGAIN}")
 
 
 def _begin_record(one: Standing, opened: Opened, asked: Asked, together: int, device: torch.device) -> None:

@@ -1,5 +1,6 @@
 """`gipo train --seeds`: what it refuses, and what it says of members that are not as it left them."""
 
+import json
 import os
 import re
 import resource
@@ -7,7 +8,9 @@ import shutil
 
 import pytest
 
+from gipo_cli.ensemble import command
 from gipo_cli.locking import hold, release
+from gipo_cli.runs import RunDirectory
 from tests.ensemble.members import LISTS, NAMES, SETTINGS, command_of, everything, stopped
 
 pytestmark = pytest.mark.usefixtures("short_first_fit")
@@ -86,6 +89,31 @@ def test_what_is_in_the_way_is_named_before_anything_is_written(gipo, cartpole_l
     release(lock)
     changed = {path for path, found in everything(ended).items() if before.get(path, ("",))[0] != found[0]}
     assert changed <= {ended / NAMES[1] / "run.lock"}
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_one_that_another_process_began_meanwhile_is_waited_for(gipo, cartpole_log, tmp_path, monkeypatch, ended):
+    place, locks, open_log = tmp_path / "all" / NAMES[0], [], command.open_log
+
+    def opened_while_another_begins(*given):
+        RunDirectory.create(place).update(status="running")
+        locks.append(hold(place / "run.lock"))
+        if ended:
+            release(locks[0])
+        return open_log(*given)
+
+    monkeypatch.setattr(command, "open_log", opened_while_another_begins)
+    outcome = gipo(*command_of(cartpole_log, tmp_path / "all"))
+    if ended:
+        said = f"gipo: {place} was begun by another process since this one looked.\n      Go on: {command.AGAIN}\n"
+    else:
+        said = (
+            f"gipo: {place} is being written by process {os.getpid()} on {os.uname().nodename}.\n      Wait for it.\n"
+        )
+        release(locks[0])
+    assert (outcome.exit_code, outcome.stderr) == (3, said)
+    assert json.loads((place / "run.json").read_text()) == {"status": "running"}
+    assert [path.name for path in (tmp_path / "all").iterdir()] == [NAMES[0]]
 
 
 def test_more_members_than_the_system_lets_files_be_open_are_refused(gipo, cartpole_log, tmp_path, monkeypatch):
