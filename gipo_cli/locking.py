@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import resource
 import signal
 import socket
 import time
@@ -50,6 +51,20 @@ def release(handle: int) -> None:
     """Let go of a lock."""
     with suppress(OSError):
         os.close(handle)
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise this process's limit on open files, of which each lock is one, as far towards `wanted` as the system lets.
+
+    Returns:
+        How many of those wanted it may have open.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
 
 
 def holder(path: Path) -> str | None:

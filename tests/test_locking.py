@@ -1,5 +1,6 @@
 """Locks: who holds one can be asked at any time, and asking takes it from nobody."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gipo_cli.locking import HeldError, hold, holder, release, tell
+from gipo_cli.locking import HeldError, allow_open_files, hold, holder, release, tell
 
 ASKING = """
 import sys
@@ -70,3 +71,22 @@ def test_one_on_another_machine_is_not_told(tmp_path):
         assert not tell(path, signal.SIGKILL)
     finally:
         release(handle)
+
+
+def test_the_limit_on_open_files_is_raised_as_far_as_it_can_be():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+        assert allow_open_files(90) == 90
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (100, before[1])
+        assert allow_open_files(110) == 110
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (110, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_limit_on_open_files_that_the_system_holds_is_told(monkeypatch):
+    given = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (50, 100))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: given.append(limits))
+    assert (allow_open_files(101), given) == (100, [(100, 100)])

@@ -14,10 +14,11 @@ from gipo_cli.data import catalog
 from gipo_cli.ensemble.fitting import fit
 from gipo_cli.ensemble.outcome import Outcome, judge, unfinished
 from gipo_cli.ensemble.planned import Planned, require_together
-from gipo_cli.ensemble.standing import Standing, is_running, look
+from gipo_cli.ensemble.standing import Standing, look, status_of
 from gipo_cli.ensemble.starts import Log, at_one_step
-from gipo_cli.errors import GipoError, InterruptedRun, OutOfTime
+from gipo_cli.errors import GipoError, InterruptedRun, OutOfTime, RunError, SettingError
 from gipo_cli.gates import Gate, require_known
+from gipo_cli.locking import allow_open_files
 from gipo_cli.logs import Opened, open_log
 from gipo_cli.objectives.traits import has_trait
 from gipo_cli.pieces import sharing
@@ -26,7 +27,7 @@ from gipo_cli.registry import ADVANTAGES, OBJECTIVES
 from gipo_cli.rendering import terminal
 from gipo_cli.rendering.ensemble import print_plan
 from gipo_cli.rendering.watch import Watch
-from gipo_cli.runs import RunDirectory
+from gipo_cli.runs import RECORD, RunDirectory
 from gipo_cli.summary import kinds
 from gipo_cli.training import resuming
 from gipo_cli.training.device import choose_device
@@ -34,6 +35,7 @@ from gipo_cli.training.signals import stop_requested
 from gipo_cli.training.time_limit import TimeLimit
 from gipo_cli.training.warm_start import initial_policy
 
+OTHER_FILES = 64  # at most, that training has open beside a lock of each member
 AGAIN = "give the same command again."  # of a command that did not come to its end
 
 
@@ -64,8 +66,10 @@ def train_ensemble(planned: Sequence[Planned], asked: Asked) -> None:
         require_known(asked.gates, kinds(member.config))
     standing = look(asked.place, planned)
     left = [one for one in standing if not one.has_ended]
+    if left:
+        _require_files(len(left))
     outcome = Outcome(asked.place, standing, asked.gates, watch)
-    if left or asked.dry_run:
+    if left or asked.dry_run or any(one.is_elsewhere for one in standing):
         device = choose_device(config.device)
         catalog.locate(config.dataset, watch.quiet)
         opened = open_log(config.dataset, config.log_options(), watch.phase)
@@ -74,8 +78,24 @@ def train_ensemble(planned: Sequence[Planned], asked: Asked) -> None:
             plan = _plan(standing, opened, asked.place, str(device))
             terminal.json_document(plan) if asked.as_json else print_plan(plan)
             return
-        _train(left, standing, opened, log, asked, outcome)
+        if left:
+            _train(left, standing, opened, log, asked, outcome)
     judge(outcome, as_json=asked.as_json)
+
+
+def _require_files(members: int) -> None:
+    """Let this process have a lock of every member open, where the system does.
+
+    Raises:
+        SettingError: it does not.
+    """
+    wanted = members + OTHER_FILES
+    most = allow_open_files(wanted)
+    if most < wanted:
+        raise SettingError(
+            f"{members} members want {wanted} files open at once, and this process may have {most} (ulimit -Hn).",
+            "Give fewer members, or have that limit raised.",
+        )
 
 
 def _require_fit(opened: Opened, standing: Sequence[Standing], left: Sequence[Standing], device: torch.device) -> Log:
@@ -89,7 +109,8 @@ def _require_fit(opened: Opened, standing: Sequence[Standing], left: Sequence[St
         if one.has_begun:
             resuming.require_same_log(one.run, opened.log)
     log = Log(opened.log, config, device)
-    log.require_one_size([one.planned for one in left])
+    if left:
+        log.require_one_size([one.planned for one in left])
     return log
 
 
@@ -119,10 +140,8 @@ def _train(
     config = left[0].planned.config
     with ExitStack() as locks:
         for one in left:
-            if not one.has_begun:
-                RunDirectory.create(one.run.path)
-            locks.enter_context(one.run)
-        with _said_in_each(left, asked):
+            _lock(one, locks)
+        with _said_in_each(standing, asked):
             for one in left:
                 _begin_record(one, opened, asked, len(left), log.device)
             ended = [one for one in standing if one.has_ended]
@@ -131,6 +150,20 @@ def _train(
                 fit(members, OBJECTIVES.load(config.objective), asked.place, outcome.watch.phase, stop)
             for one, member in zip(left, members, strict=True):
                 outcome.take(one, member)
+
+
+def _lock(one: Standing, locks: ExitStack) -> None:
+    """Hold a member's directory, made where it is new, until `locks` are let go of.
+
+    Raises:
+        RunError: another process holds it, or has begun it since this one looked.
+    """
+    place = one.run.path
+    if not one.has_begun and not (place / RECORD).exists():
+        RunDirectory.create(place)
+    locks.enter_context(one.run)
+    if not one.has_begun and (place / RECORD).exists():
+        raise RunError(f"{place} was begun by another process since this one looked.", f"Go on: {AGAIN}")
 
 
 def _begin_record(one: Standing, opened: Opened, asked: Asked, together: int, device: torch.device) -> None:
@@ -148,20 +181,20 @@ def _begin_record(one: Standing, opened: Opened, asked: Asked, together: int, de
 
 
 @contextmanager
-def _said_in_each(left: Sequence[Standing], asked: Asked) -> Iterator[None]:
+def _said_in_each(standing: Sequence[Standing], asked: Asked) -> Iterator[None]:
     """Have every record say why training ended before its time, and the error how all of them go on."""
     try:
         yield
     except (GipoError, durable.WriteFailed) as error:
         told = error if isinstance(error, GipoError) else durable.refusal(asked.place, error, AGAIN)
         status = "interrupted" if isinstance(told, InterruptedRun) else "failed"
-        for one in left:
-            if is_running(one.run):
+        for one in standing:
+            if not one.has_ended and status_of(one.run) == "running":
                 one.run.end_badly(status, told.message)
         if isinstance(told, InterruptedRun):
             told.hint = f"Go on: {AGAIN}"
         if isinstance(told, OutOfTime) and asked.as_json:
-            terminal.json_document(unfinished(asked.place, left))
+            terminal.json_document(unfinished(asked.place, standing))
         if isinstance(told, OutOfTime) and asked.gates:
             told.hint += "\nThe members have not ended: no gate was judged yet."
         raise told from error

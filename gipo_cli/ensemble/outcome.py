@@ -3,12 +3,11 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gipo_cli.ensemble.stacked import Member
-from gipo_cli.ensemble.standing import Standing
+from gipo_cli.ensemble.standing import Standing, status_of
 from gipo_cli.errors import DivergedError, RunError, SettingError
 from gipo_cli.gates import Gate, GateError, pass_through
 from gipo_cli.rendering import terminal
@@ -56,9 +55,8 @@ class Outcome:
             found = self._ended[one.planned.name]
             verdict = {"verdict": _verdict(one.run)} if found["status"] == "finished" else {}
             members.append({"member": one.planned.name, **found, **verdict})
-        counts = Counter(member["status"] for member in members)
         seconds = round(time.monotonic() - self.watch.began, 1)
-        return {"ensemble": str(self.place), "counts": dict(counts), "members": members, "seconds": seconds}
+        return {"ensemble": str(self.place), "counts": _counts(members), "members": members, "seconds": seconds}
 
     def _look_again(self, one: Standing) -> None:
         """A member that had ended before; other gates than it was begun with are kept in it where they can be."""
@@ -73,17 +71,28 @@ class Outcome:
         self._ended[one.planned.name] = summary
 
 
-def unfinished(place: Path, left: Sequence[Standing]) -> dict[str, Any]:
-    """What a script is told of members that --max-time stopped."""
-    members = [{"member": one.planned.name, **resuming.so_far(one.planned.config, one.run)} for one in left]
-    return {"ensemble": str(place), "status": "interrupted", "members": members}
+def unfinished(place: Path, standing: Sequence[Standing]) -> dict[str, Any]:
+    """What a script is told of all members where --max-time stopped some."""
+    members = [{"member": one.planned.name, **_so_far(one)} for one in standing]
+    return {"ensemble": str(place), "status": "interrupted", "counts": _counts(members), "members": members}
+
+
+def _so_far(one: Standing) -> dict[str, Any]:
+    found, status = resuming.so_far(one.planned.config, one.run), status_of(one.run)
+    return {**found, "status": status} if status in ("finished", "diverged") else found
+
+
+def _counts(members: Sequence[dict[str, Any]]) -> dict[str, int]:
+    return dict(Counter(member["status"] for member in members))
 
 
 def _verdict(run: RunDirectory) -> str | None:
-    """What `gipo inspect-weights` says of a member; none where its weights were damaged since it ended."""
-    with suppress(RunError):
+    """What `gipo inspect-weights` says of a member; none, and a warning, where its weights were damaged since."""
+    try:
         return inspect_run(run).document["verdict"]
-    return None
+    except RunError as error:
+        terminal.note(f"warning: {error.message} {error.hint}".rstrip())
+        return None
 
 
 def judge(outcome: Outcome, *, as_json: bool) -> None:

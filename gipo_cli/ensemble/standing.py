@@ -24,6 +24,7 @@ class Standing:
     has_begun: bool
     summary: dict[str, Any] | None = None  # of one that has finished
     diverged: str = ""  # of one that has diverged and would again: what it said
+    is_elsewhere: bool = False  # it was begun on a log of another name, which may be another log
 
     @property
     def has_ended(self) -> bool:
@@ -71,7 +72,8 @@ def _look(place: Path, member: Planned) -> Standing:
     _refuse_other(place, begun, member.config)
     record = run.record()
     diverged = str(record.get("error") or "it diverged") if record.get("status") == "diverged" else ""
-    return Standing(member, run, True, resuming.summary_of_finished(run, begun), diverged)
+    summary, is_elsewhere = resuming.summary_of_finished(run, begun), begun.dataset != member.config.dataset
+    return Standing(member, run, True, summary, diverged, is_elsewhere)
 
 
 def _refuse_other(place: Path, begun: TrainConfig, asked: TrainConfig) -> None:
@@ -92,8 +94,8 @@ def newest_common(runs: Sequence[RunDirectory]) -> int:
     return next((step for step in common if all(map(checkpoint_files.is_whole, places[step]))), 0)
 
 
-def is_running(run: RunDirectory) -> bool:
-    """Whether a record says that its run is being trained."""
+def status_of(run: RunDirectory) -> str | None:
+    """What its record says of a run; none where that is damaged."""
     with suppress(RunError):
-        return run.record().get("status") == "running"
-    return False
+        return run.record().get("status")
+    return None

@@ -23,6 +23,7 @@ from gipo_cli.training.rounds import Estimator
 from gipo_cli.training.samples import Samples, to_samples, with_held_out
 from gipo_cli.training.signals import Stop
 from gipo_cli.training.state import Training, restore, save
+from gipo_cli.training.warm_start import starting_version
 
 
 class Log:
@@ -40,12 +41,17 @@ class Log:
         return self._of_seed[seed]
 
     def require_one_size(self, members: Sequence[Planned]) -> None:
-        """Refuse members whose batches differ in size even if all trained on every held-in row.
+        """Refuse members whose batches differ in size, as the rows do that each trains on.
 
         Raises:
             SettingError: names the one with the fewest.
         """
-        require_one_size(members, [len(self.samples(member.config.seed).held_in_rows) for member in members])
+        require_one_size(members, [self._training_rows(member.config) for member in members])
+
+    def _training_rows(self, config: TrainConfig) -> int:
+        samples = self.samples(config.seed)
+        home = samples.started_from(starting_version(config, self.log, samples))
+        return len(home.training_rows(config.stale_rows))
 
 
 def at_one_step(
@@ -94,8 +100,6 @@ def at_one_step(
             )
         home = samples.started_from(now.facts["warm_start"].get("version"))
         members.append(Member(name, config, run, home, now, reached))
-    rows = [len(member.samples.training_rows(member.config.stale_rows)) for member in members]
-    require_one_size([one.planned for one in standing], rows)
     return members
 
 

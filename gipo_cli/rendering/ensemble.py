@@ -17,8 +17,9 @@ def print_ensemble(document: dict[str, Any]) -> None:
     terminal.line(f"{len(document['members'])} members: {counts}, {document['seconds']:,.0f} s in all")
     place = shlex.quote(document["ensemble"])
     terminal.line("Compare them:  ", (f"gipo compare {place} --evaluate", "bold"))
-    first = shlex.quote(document["members"][0]["run"])
-    terminal.line("Believe one?   ", (f"gipo inspect-weights {first}", "bold"))
+    judged = next((member["run"] for member in document["members"] if member.get("verdict")), None)
+    if judged is not None:
+        terminal.line("Believe one?   ", (f"gipo inspect-weights {shlex.quote(judged)}", "bold"))
 
 
 def _row(member: dict[str, Any]) -> list[Any]:

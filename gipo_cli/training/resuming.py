@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gipo_cli.runs import RunDirectory
 
 RUN_VERSION = 1  # of run.json and what it describes
-# A log may have moved, which its fingerprint tells from another log; and a device is what there is.
-FREE = ("dataset", "device")
+# A log may have moved, which its fingerprint tells from another log; device and threads are what there is.
+FREE = ("dataset", "device", "threads")
 
 
 def refuse_changes(given: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ def settings_of_run(run: "RunDirectory") -> TrainConfig:
     """The configuration that a run was begun with.
 
     Raises:
-        RunError: config.toml is damaged, or says something else than when the run began, but for dataset and device.
+        RunError: config.toml is damaged, or says something else than when the run began, but for what is FREE.
     """
     place, recorded = run.path / CONFIG, run.record().get("config")
     if isinstance(recorded, dict) and not place.exists():

@@ -78,7 +78,7 @@ def warm_start(config: TrainConfig, log: Trajectories, samples: Samples, progres
         require_fit_to_log(beta, log, samples)
     else:
         beta, kind = clone(config, log, samples, progress), "cloning"
-    version = best_version(log, samples) if isinstance(beta, VersionedPolicy) and given is None else None
+    version = starting_version(config, log, samples)
     if given is not None:
         policy, kind = given.to(samples.device), "checkpoint"
     else:
@@ -92,6 +92,12 @@ def keep_behaviour(log: Trajectories, run: RunDirectory) -> None:
     if log.behaviour_weights is not None:
         policy = policy_from_weights(log.behaviour_weights, f"the behaviour policy in {log.name}")
         save_policy(policy, run.path / "behaviour.safetensors")
+
+
+def starting_version(config: TrainConfig, log: Trajectories, samples: Samples) -> int | None:
+    """The version whose clone training starts from; none where one policy acted, or another is the start."""
+    is_cloned = not config.init and log.behaviour_weights is None
+    return best_version(log, samples) if is_cloned and samples.versions > 1 else None
 
 
 def best_version(log: Trajectories, samples: Samples) -> int:

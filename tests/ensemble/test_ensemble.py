@@ -1,8 +1,6 @@
 """`gipo train --seeds`: every member is a run, and what happens to all of them happens to each."""
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,46 +9,11 @@ import time
 import pytest
 
 from gipo_cli import durable
-from gipo_cli.advantages import path_consistency
 from gipo_cli.ensemble import fitting, starts
 from gipo_cli.errors import DivergedError
+from tests.ensemble.members import LISTS, NAMES, SETTINGS, command_of, everything, stopped
 
-SETTINGS = (
-    "--device", "cpu", "--steps", "40", "--set", "critic_steps=40", "--set", "report_every=5",
-    "--set", "checkpoint_every=10",
-)  # fmt: skip
-LISTS = ("--seeds", "0-1", "--sigma", "0.5,2")
-NAMES = ("seed-0-sigma-0.5", "seed-0-sigma-2", "seed-1-sigma-0.5", "seed-1-sigma-2")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_first_fit():
-    """Of the advantages, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(path_consistency, "START_FIT_STEPS", 5)
-        yield
-
-
-@pytest.fixture(scope="module")
-def trained(cartpole_log, tmp_path_factory):
-    """Four members that have finished, which no test may change."""
-    from gipo_cli.cli import main
-
-    place = tmp_path_factory.mktemp("ensemble") / "all"
-    with pytest.raises(SystemExit) as exited:
-        main(["train", "--dataset", str(cartpole_log), *LISTS, "--out", str(place), *SETTINGS, "--quiet"])
-    assert not exited.value.code
-    return place
-
-
-@pytest.fixture
-def ended(trained, tmp_path):
-    """A test's own copy."""
-    place = shutil.copytree(trained, tmp_path / "all")
-    for name in NAMES:
-        record = place / name / "run.json"
-        record.write_text(record.read_text().replace(str(trained), str(place)))
-    return place
+pytestmark = pytest.mark.usefixtures("short_first_fit")
 
 
 def content(place):
@@ -58,24 +21,6 @@ def content(place):
     names = ("metrics.jsonl", "log_ratios.npz", "latest", "config.toml", "trained.safetensors", "checkpoints/step-*/*")
     files = sorted(path for name in names for path in place.glob(f"*/{name}"))
     return {str(path.relative_to(place)): path.read_bytes() for path in files}
-
-
-def everything(place):
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.rglob("*") if path.is_file()}
-
-
-def stopped(place, steps):
-    """Members as a kill leaves them that came when each had the checkpoints up to a step of its own."""
-    for name, newest in steps.items():
-        run = place / name
-        for path in run.glob("checkpoints/step-*"):
-            if int(path.name[5:]) > newest:
-                shutil.rmtree(path)
-        (run / "latest").write_text(f"step-{newest:08d}\n")
-        (run / "log_ratios.npz").unlink()
-        record = json.loads((run / "run.json").read_text())
-        (run / "run.json").write_text(json.dumps({**record, "status": "running"}))
-    return place
 
 
 def test_a_member_is_the_run_of_its_seed_and_sigma(gipo, cartpole_log, trained, tmp_path):
@@ -190,10 +135,6 @@ def test_killed_while_they_train_they_end_in_the_same_bytes(gipo, cartpole_log, 
     assert json.loads((killed / "seed-1" / "run.json").read_text())["status"] == "running"
     assert gipo(*arguments, "--out", killed, "--quiet").exit_code == 0
     assert content(killed) == content(whole)
-
-
-def command_of(log, place):
-    return ("train", "--dataset", log, *LISTS, "--out", place, *SETTINGS, "--quiet")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -321,6 +262,21 @@ def test_when_its_time_is_over_every_member_is_as_it_was_saved(gipo, cartpole_lo
     assert gipo(*command, "--max-time", "1h", "--quiet").exit_code == 0
 
 
+def test_when_time_is_over_those_that_ended_are_told_as_they_ended(gipo, cartpole_log, ended):
+    record = ended / NAMES[1] / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "status": "diverged", "error": "it diverged."}))
+    command = ("train", "--dataset", cartpole_log, "--seeds", "0-2", "--sigma", "0.5,2", "--out", ended, *SETTINGS)
+    outcome = gipo(*command, "--json", "--max-time", "1s", "--quiet")
+    assert outcome.exit_code == 0
+    document = json.loads(outcome.stdout)
+    assert (document["status"], document["counts"]) == ("interrupted", {"finished": 3, "diverged": 1, "interrupted": 2})
+    assert [(m["member"], m["status"], m["step"]) for m in document["members"]] == [
+        (NAMES[0], "finished", 40), (NAMES[1], "diverged", 40), (NAMES[2], "finished", 40), (NAMES[3], "finished", 40),
+        ("seed-2-sigma-0.5", "interrupted", 0), ("seed-2-sigma-2", "interrupted", 0),
+    ]  # fmt: skip
+    assert json.loads(record.read_text())["status"] == "diverged"
+
+
 def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(gipo, cartpole_log, ended):
     before = everything(ended)
     command = ("train", "--dataset", cartpole_log, "--seeds", "1-2", "--sigma", "2", "--out", ended, *SETTINGS)
@@ -329,58 +285,8 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(gipo, cartpole_
         ("seed-1-sigma-2", "finished", 40, 1, 2.0), ("seed-2-sigma-2", "new", 0, 2, 2.0),
     ]  # fmt: skip
     assert gipo(*command, "--dry-run").stdout.startswith("Would train on cartpole (")
+    assert gipo(*command_of(cartpole_log, ended), "--dry-run").exit_code == 0  # where none is left
     of_one_seed = ("train", "--dataset", cartpole_log, "--seed", 5, "--sigma", "1,2", "--out", ended, "--dry-run")
     document = json.loads(gipo(*of_one_seed, "--json").stdout)
     assert [member["member"] for member in document["members"]] == ["seed-5-sigma-1", "seed-5-sigma-2"]
     assert everything(ended) == before
-
-
-def test_what_is_in_the_way_is_named_before_anything_is_written(gipo, cartpole_log, ended, monkeypatch):
-    command = ("train", "--dataset", cartpole_log, "--quiet", *SETTINGS)
-    before = everything(ended)
-
-    def said(*given):
-        outcome = gipo(*command, *given)
-        assert outcome.exit_code in (2, 3)
-        return outcome.stderr
-
-    run = ended / NAMES[0]
-    assert said(*LISTS) == (
-        "gipo: --seeds and a list of --sigma want --out, a directory for those of the members.\n"
-        "      Name one, as in --out runs/ensemble.\n"
-    )
-    assert said(*LISTS, "--out", ended, "--steps", 50) == (
-        f"gipo: {run} was begun with steps 40, and this command says 50.\n"
-        "      Choose another --out; runs are never overwritten.\n"
-    )
-    assert said(*LISTS, "--out", run) == (
-        f"gipo: {run} is a run, and not a directory of members.\n      Choose another --out.\n"
-    )
-    assert said(*LISTS, "--out", cartpole_log) == (
-        f"gipo: the output directory {cartpole_log} is a file.\n      Choose another --out.\n"
-    )
-    alone = "Leave one of them out. One member alone is a run like any other: gipo train --resume DIR/MEMBER.\n"
-    for flag, value in (("seed", 3), ("resume", run), ("reuse", run), ("log-to", "tensorboard")):
-        assert said(*LISTS, "--out", ended / "new", f"--{flag}", value) == (
-            f"gipo: --{flag} is for one run, and --seeds and a list of --sigma are for several.\n      {alone}"
-        )
-    assert said(*LISTS, "--out", ended / "new", "--objective", "trpo", "--set", "radius=0.01").startswith(
-        "gipo: the objective 'trpo' has no setting 'sigma'."
-    )
-    assert said("--seeds", "0,1", "--out", ended / "new", "--objective", "trpo") == (
-        "gipo: these members cannot be trained as one ensemble: the objective 'trpo' takes the natural gradient's "
-        "step, a search of its own.\n"
-        "      gipo batch JOBS.toml trains them one by one, with seed = [0, 1] in the [matrix] of its file.\n"
-    )
-    from gipo_cli.locking import hold, release
-
-    stopped_at = stopped(ended, {NAMES[1]: 20})
-    before = everything(ended)
-    lock = hold(stopped_at / NAMES[1] / "run.lock")
-    assert said(*LISTS, "--out", ended) == (
-        f"gipo: {ended / NAMES[1]} is being written by process {os.getpid()} on {os.uname().nodename}.\n"
-        "      Wait for it.\n"
-    )
-    release(lock)
-    changed = {path for path, found in everything(ended).items() if before.get(path, ("",))[0] != found[0]}
-    assert changed <= {ended / NAMES[1] / "run.lock"}

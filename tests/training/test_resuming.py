@@ -185,6 +185,12 @@ def test_an_edited_configuration_is_refused_by_what_was_edited(gipo, stopped, ed
     assert everything(stopped) == before
 
 
+def test_a_run_goes_on_with_other_threads(gipo, stopped):
+    place = stopped / "config.toml"
+    place.write_text(place.read_text().replace("threads = 0", "threads = 2"))
+    assert gipo("train", "--resume", stopped, "--dry-run").exit_code == 0
+
+
 def test_a_dry_run_of_resuming_says_from_where_and_changes_nothing(gipo, stopped, log):
     before = everything(stopped)
     outcome = gipo("train", "--resume", stopped, "--dry-run")
