@@ -57,8 +57,14 @@ def taken(column: Tensor, rows: Tensor, axis: int = 0) -> Tensor:
         return column[rows]
     whole = len(rows) <= few or column.shape[axis] <= LARGE or column.is_cuda or not is_anything_mapped()
     if whole or _lie_together(rows):
-        return column.index_select(axis, rows)
-    return torch.cat([trimmed(column.index_select(axis, part)) for part in rows.split(few)], axis)
+        return _looked_up(column, rows, axis)
+    return torch.cat([trimmed(_looked_up(column, part, axis)) for part in rows.split(few)], axis)
+
+
+def _looked_up(column: Tensor, rows: Tensor, axis: int) -> Tensor:
+    if column.is_contiguous():
+        return column.index_select(axis, rows)  # twice as fast as an index; of any other column it makes a whole copy
+    return column[(slice(None),) * axis + (rows,)]
 
 
 def _lie_together(rows: Tensor) -> bool:

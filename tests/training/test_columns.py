@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from gipo_cli.data import resident
 from gipo_cli.training import columns
@@ -86,3 +87,14 @@ def test_the_spread_of_many_rows_is_that_of_all_columns_together(monkeypatch):
     monkeypatch.setattr(columns, "LARGE", 100)
     # n - 1 of each column in place of K n - 1 of all: one part in 2 n
     torch.testing.assert_close(spread(together, rows), exact, rtol=1 / len(rows), atol=0)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_few_rows_of_a_part_of_a_table_are_not_looked_up_in_a_copy_of_it(axis):
+    table = torch.randn(5, 4000, generator=torch.Generator().manual_seed(0))[:, :3000]
+    column, rows = (table.T if axis == 0 else table), torch.tensor([2999, 5, 17])
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        found = taken(column, rows, axis)
+    assert torch.equal(found, table.T[rows] if axis == 0 else table[:, rows])
+    # A copy has 60,000 bytes; what is asked for 60, and no allocation is below 64.
+    assert max(each.self_cpu_memory_usage for each in watched.key_averages()) < 1000
